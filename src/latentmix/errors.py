@@ -1,0 +1,73 @@
+"""Everything latentmix raises on purpose, as one tree.
+
+LatentmixError
+├── InputError (ValueError)              data that cannot be used: NaN, range, shape, length
+│   └── FormatError                      a file that is not what it claims to be
+├── IntegrityError (ValueError)          a stored model or run that was changed or is unsafe
+├── ParameterError (ValueError)          a parameter outside its domain
+│   └── RecipeError                      an unknown recipe, key, or value in one
+├── MissingError (FileNotFoundError)     a file, folder or data set that is not there
+├── WriteError (OSError)                 a folder that cannot be written, a full disk
+└── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
+
+A message is one sentence or two: what was received, what was expected, the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LatentmixError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class InputError(LatentmixError, ValueError):
+    """Data that cannot be used as given."""
+
+
+class FormatError(InputError):
+    """A file whose content is not what its name or header claims."""
+
+
+class IntegrityError(LatentmixError, ValueError):
+    """A stored model or run that was changed, or whose manifest is unsafe."""
+
+
+class ParameterError(LatentmixError, ValueError):
+    """A parameter outside its domain."""
+
+
+class RecipeError(ParameterError):
+    """An unknown recipe, an unknown key, or a value a recipe does not accept."""
+
+
+class MissingError(LatentmixError, FileNotFoundError):
+    """A file, folder or data set that is not there."""
+
+
+class WriteError(LatentmixError, OSError):
+    """A folder that cannot be written, or a disk that is full."""
+
+
+class NotNamedError(LatentmixError, ValueError, AttributeError):
+    """A class was asked for before any labelled row named the components.
+
+    Bases are those of scikit-learn's ``NotFittedError``, so code that catches that
+    behaviour works here, without importing scikit-learn to define an exception.
+    """
+
+
+def did_you_mean(received: object, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known name closest to `received`, else ''."""
+    close = get_close_matches(str(received), list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_name(parameter: str, received: object, known: Iterable[str]) -> str:
+    """Return the one sentence for a name outside a registry, with the nearest known one."""
+    names = sorted(known)
+    listed = ", ".join(repr(name) for name in names[:-1])
+    choices = f"{listed} or {names[-1]!r}" if listed else repr(names[-1])
+    return f"{parameter}={received!r} is unknown. Choose {choices}.{did_you_mean(received, names)}"
