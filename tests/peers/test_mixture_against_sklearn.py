@@ -1,0 +1,92 @@
+"""The same start, the same answer as scikit-learn's mixture, for every covariance family."""
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as Peer
+
+from latentmix import GaussianMixture
+from latentmix.kernels.families import FAMILIES
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+K, D = 4, 5
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.RandomState(0)
+    return np.concatenate(
+        [rng.randn(150, D) @ rng.randn(D, D) + 3 * rng.randn(D) for _ in range(K)]
+    )
+
+
+def start(rows, family):
+    precisions = {
+        "full": np.tile(np.eye(D), (K, 1, 1)),
+        "tied": np.eye(D),
+        "diag": np.ones((K, D)),
+        "spherical": np.ones(K),
+    }[family]
+    return {
+        "weights_init": np.full(K, 1 / K),
+        "means_init": rows[:: len(rows) // K][:K],
+        "precisions_init": precisions,
+        "init_params": "random",
+        "random_state": 0,
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_same_start_same_path(rows, family):
+    shared = {"covariance_type": family, "tol": 1e-7, "max_iter": 40, **start(rows, family)}
+    ours, peer = GaussianMixture(K, **shared).fit(rows), Peer(K, **shared).fit(rows)
+    assert ours.n_iter_ == peer.n_iter_
+    np.testing.assert_allclose(ours.lower_bounds_, peer.lower_bounds_, rtol=0, atol=1e-9)
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(peer, name), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(ours.score_samples(rows), peer.score_samples(rows), atol=1e-9)
+    np.testing.assert_allclose(ours.predict_proba(rows), peer.predict_proba(rows), atol=1e-9)
+    np.testing.assert_array_equal(ours.predict(rows), peer.predict(rows))
+    assert ours.bic(rows) == pytest.approx(peer.bic(rows), rel=1e-10)
+    assert ours.aic(rows) == pytest.approx(peer.aic(rows), rel=1e-10)
+
+
+def test_far_from_the_origin_the_digits_stay(rows):
+    shared = {"covariance_type": "full", "tol": 1e-7, "max_iter": 40}
+    near = GaussianMixture(K, **shared, **start(rows, "full")).fit(rows)
+    far = rows + 1e6
+    there = GaussianMixture(K, **shared, **start(far, "full")).fit(far)
+    np.testing.assert_allclose(there.covariances_, near.covariances_, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(there.lower_bound_, near.lower_bound_, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1e4, 1e6, 1e7])
+def test_tight_components_far_apart_keep_their_covariances(spread):
+    rng = np.random.RandomState(1)
+    noise = rng.randn(2, 400, 2)
+    rows = np.concatenate([noise[0], noise[1] + spread])
+    mixture = GaussianMixture(2, reg_covar=0.0, random_state=0).fit(rows)
+    order = mixture.means_[:, 0].argsort()
+    expected = [np.cov(part.T, bias=True) for part in noise]
+    # What is left is the rounding of the rows themselves: spread * 2^-52.
+    np.testing.assert_allclose(mixture.covariances_[order], expected, rtol=1e-7)
+
+
+def test_float32_rows_keep_their_variances():
+    mixture = GaussianMixture(2, random_state=0).fit(np.array([[9999.0], [0.0]], np.float32))
+    assert mixture.means_.dtype == np.float32
+    np.testing.assert_allclose(mixture.covariances_, np.full((2, 1, 1), 1e-6), rtol=1e-4)
+
+
+@pytest.mark.parametrize("initialisation", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_every_start_reaches_a_likelihood_like_the_peers(rows, initialisation):
+    shared = {"init_params": initialisation, "n_init": 5, "random_state": 0, "max_iter": 500}
+    ours = GaussianMixture(K, **shared).fit(rows).score(rows)
+    peer = Peer(K, **shared).fit(rows).score(rows)
+    assert ours > peer - 0.1
+
+
+def test_convergence_is_reported_as_the_peer_does(rows):
+    with pytest.warns(ConvergenceWarning, match="max_iter=1"):
+        mixture = GaussianMixture(K, max_iter=1, tol=0, random_state=0).fit(rows)
+    assert not mixture.converged_
