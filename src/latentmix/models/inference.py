@@ -1,0 +1,110 @@
+"""What a trained network answers, block by block: encode, decode, and the bound's terms."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from latentmix.kernels.elbo import kl_to_standard_normal, log_normal, reparameterise
+from latentmix.models.blocks import map_blocks
+from latentmix.models.posteriors import Posterior
+from latentmix.models.vae import Network, Terms, prepare
+
+
+@eqx.filter_jit
+def _posterior(network: Network, x: Array) -> Posterior:
+    return network.posterior(prepare(x))
+
+
+@eqx.filter_jit
+def _mean(network: Network, z: Array) -> Array:
+    return network.likelihood.mean(network.outputs(z))
+
+
+@eqx.filter_jit
+def _sample(fixed: tuple[Network, Array], z: Array, index: Array) -> Array:
+    network, key = fixed
+    outputs = network.outputs(z)
+    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(index)
+    return jax.vmap(lambda out, k: network.likelihood.sample(out[None], k)[0])(outputs, keys)
+
+
+@eqx.filter_jit
+def _terms(network: Network, x: Array, noise: Array) -> Terms:
+    return network.terms(prepare(x), noise)
+
+
+class Draws(NamedTuple):
+    """The bound's ingredients at S shared draws: per row, and per row and draw.
+
+    Attributes
+    ----------
+    reconstruction : (N,)
+        -E_q[log p(x|z)] averaged over the draws, in nats.
+    kl : (N, L)
+        KL(q(z|x) || N(0, I)) for each dimension, in nats.
+    z : (N, S, L)
+        The draws.
+    log_posterior : (N, S)
+        log q(z|x) at each of them.
+    """
+
+    reconstruction: np.ndarray
+    kl: np.ndarray
+    z: np.ndarray
+    log_posterior: np.ndarray
+
+
+@eqx.filter_jit
+def _draws(fixed: tuple[Network, Array], x: Array) -> Draws:
+    network, noise = fixed
+    x = prepare(x)
+    posterior = network.posterior(x)
+
+    def at(one: Array) -> tuple[Array, Array, Array]:
+        z = reparameterise(*posterior, one)
+        return (
+            -network.likelihood.log_likelihood(x, network.outputs(z)),
+            z,
+            log_normal(z, *posterior),
+        )
+
+    reconstruction, z, log_posterior = jax.lax.map(at, noise)
+    return Draws(
+        jnp.mean(reconstruction, axis=0),
+        kl_to_standard_normal(*posterior),
+        jnp.moveaxis(z, 0, 1),
+        log_posterior.T,
+    )
+
+
+def posterior(network: Network, rows: np.ndarray) -> Posterior:
+    """Return q(z|x) of each row: mean and log-variance, (N, L) each."""
+    return map_blocks(_posterior, network, rows)
+
+
+def decode(network: Network, z: np.ndarray) -> np.ndarray:
+    """Return E[x|z], (N, D), in prepared units."""
+    return map_blocks(_mean, network, z.astype(np.float32))
+
+
+def sample_from(network: Network, z: np.ndarray, seed: int) -> np.ndarray:
+    """Return what the likelihood shows for each z, (N, D), in prepared units."""
+    index = np.arange(len(z), dtype=np.uint32)
+    fixed = (network, jax.random.key(seed))
+    return map_blocks(_sample, fixed, z.astype(np.float32), index)
+
+
+def terms(network: Network, rows: np.ndarray, noise: np.ndarray) -> Terms:
+    """Return the ELBO's terms at the given noise, one draw a row."""
+    return map_blocks(_terms, network, rows, noise)
+
+
+def draws(network: Network, rows: np.ndarray, noise: np.ndarray) -> Draws:
+    """Return the bound's ingredients at S draws shared by all rows; noise is (S, L)."""
+    return map_blocks(_draws, (network, jnp.asarray(noise)), rows)
