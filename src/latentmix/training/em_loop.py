@@ -1,0 +1,219 @@
+"""The loop around the EM step: start, iterate until the log-likelihood converges, restart.
+
+Rows are centred and divided by one number first, so that float64 sums keep their digits and
+every covariance family maps back exactly; answers are given in the rows' own units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from latentmix.errors import InputError
+from latentmix.kernels import kmeans
+from latentmix.kernels.families import FAMILIES
+from latentmix.kernels.mixture import (
+    EXPANDED_FORM_LIMIT,
+    Blocks,
+    Mixture,
+    expectation,
+    largest_centre_distance,
+    make_mixture,
+    maximise,
+    rescale,
+    statistics_of_assignment,
+    statistics_of_random,
+    to_blocks,
+)
+from latentmix.training.events import EmIteration, Listener
+
+INITIALISATIONS = ("kmeans", "k-means++", "random", "random_from_data")
+
+# k-means chooses starting points, and needs no more rows than this to choose well.
+ROWS_FOR_KMEANS = 100_000
+
+
+class Start(NamedTuple):
+    """Parameters that replace the initialisation's; None keeps it."""
+
+    weights: np.ndarray | None = None
+    means: np.ndarray | None = None
+    covariances: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class EmRule:
+    """How to fit: scikit-learn's parameters of the same names."""
+
+    family: str
+    n_components: int
+    init_params: str = "kmeans"
+    tol: float = 1e-3
+    reg_covar: float = 1e-6
+    max_iter: int = 100
+    start: Start = field(default=Start())
+
+
+class EmFit(NamedTuple):
+    """A fitted mixture (NumPy arrays), and how it got there.
+
+    `lower_bounds` are mean log-likelihoods per row, in nats, one an iteration; `n_reborn`
+    counts the components that died and were started again.
+    """
+
+    mixture: Mixture
+    lower_bounds: list[float]
+    converged: bool
+    n_reborn: int
+
+
+class _Scaled(NamedTuple):
+    blocks: Blocks
+    rows: Array
+    weights: Array
+    shift: np.ndarray
+    scale: float
+
+
+def block_rows(n_rows: int, n_features: int, n_components: int) -> int:
+    """Return how many rows a block holds, so that its features and logits stay in the cache."""
+    width = max(n_features * (n_features + 1) // 2, n_components)
+    return int(np.clip((1 << 20) // width, 64, max(64, min(8192, n_rows))))
+
+
+def fit_em(
+    rows: np.ndarray, weights: np.ndarray, rule: EmRule, seed: int, listener: Listener
+) -> EmFit:
+    """Fit a mixture by EM from one start.
+
+    Parameters
+    ----------
+    rows : (N, D) float64
+    weights : (N,) float64
+        Row weights, 1 for a plain fit.
+    rule : EmRule
+    seed : int
+        Of the start's random numbers.
+    listener : callable
+        Told of every `EmIteration`.
+
+    Raises
+    ------
+    InputError
+        If a component's covariance becomes singular.
+    """
+    with jax.enable_x64(True):
+        data = _scaled(rows, weights, rule)
+        reg_covar = jnp.asarray(rule.reg_covar / data.scale**2)
+        mixture = _initial(data, rule, reg_covar, seed)
+        total = float(np.sum(weights))
+        # A density per scaled unit, turned back into one per unit of the rows.
+        log_jacobian = rows.shape[1] * float(np.log(data.scale))
+        lower_bounds: list[float] = []
+        n_reborn, converged = 0, False
+        for iteration in range(1, rule.max_iter + 1):
+            centred = not largest_centre_distance(rule.family, mixture) < EXPANDED_FORM_LIMIT
+            statistics = expectation(rule.family, mixture, data.blocks, centred=centred)
+            lower_bounds.append(float(statistics.log_likelihood) / total - log_jacobian)
+            _refuse_singular(lower_bounds[-1], rule)
+            mixture, reborn = maximise(rule.family, statistics, reg_covar)
+            n_reborn += int(jnp.sum(reborn))
+            listener(EmIteration(rule.n_components, iteration, lower_bounds[-1]))
+            change = abs(lower_bounds[-1] - lower_bounds[-2]) if iteration > 1 else np.inf
+            if change < rule.tol:
+                converged = True
+                break
+        _refuse_singular(float(jnp.sum(mixture.factors)), rule)
+        fitted = rescale(rule.family, mixture, jnp.asarray(data.shift), jnp.asarray(data.scale))
+        return EmFit(
+            Mixture(*(np.asarray(array) for array in fitted)), lower_bounds, converged, n_reborn
+        )
+
+
+def _scaled(rows: np.ndarray, weights: np.ndarray, rule: EmRule) -> _Scaled:
+    shift = rows.mean(axis=0)
+    centred = rows - shift
+    scale = float(np.sqrt(np.mean(centred**2))) or 1.0
+    scaled = jnp.asarray(centred / scale)
+    size = block_rows(*rows.shape, rule.n_components)
+    device_weights = jnp.asarray(weights)
+    return _Scaled(to_blocks(scaled, device_weights, size), scaled, device_weights, shift, scale)
+
+
+def _initial(data: _Scaled, rule: EmRule, reg_covar: Array, seed: int) -> Mixture:
+    """Return the starting mixture, in scaled units."""
+    family, n_components = rule.family, rule.n_components
+    given = rule.start
+    if given.weights is not None and given.means is not None and given.covariances is not None:
+        mixture = None
+    else:
+        key = jax.random.key(seed)
+        if rule.init_params == "random":
+            statistics = statistics_of_random(family, data.blocks, key, n_components)
+        else:
+            components = _assignment(data, rule, key)
+            blocked = jnp.pad(components, (0, data.blocks.weights.size - len(components)))
+            statistics = statistics_of_assignment(
+                family, data.blocks, blocked.reshape(data.blocks.weights.shape), n_components
+            )
+        mixture = maximise(family, statistics, reg_covar).mixture
+    means = mixture.means if given.means is None else (given.means - data.shift) / data.scale
+    covariances = (
+        mixture.covariances if given.covariances is None else given.covariances / data.scale**2
+    )
+    weights = mixture.weights if given.weights is None else given.weights
+    return make_mixture(family, *(jnp.asarray(array) for array in (weights, means, covariances)))
+
+
+def _assignment(data: _Scaled, rule: EmRule, key: Array) -> Array:
+    """Return each row's starting component; -1 for rows that start in none."""
+    n_rows = len(data.rows)
+    draw_key, seed_key, sample_key = jax.random.split(key, 3)
+    if rule.init_params == "random_from_data":
+        chosen = jax.random.choice(
+            draw_key,
+            n_rows,
+            (rule.n_components,),
+            replace=False,
+            p=data.weights / jnp.sum(data.weights),
+        )
+        return jnp.full(n_rows, -1).at[chosen].set(jnp.arange(rule.n_components))
+    rows, weights = data.rows, data.weights
+    sampled = n_rows > ROWS_FOR_KMEANS
+    if sampled:
+        subset = jax.random.choice(sample_key, n_rows, (ROWS_FOR_KMEANS,), replace=False)
+        rows, weights = rows[subset], weights[subset]
+    chosen = kmeans.plus_plus(seed_key, rows, weights, rule.n_components)
+    if rule.init_params == "k-means++":
+        original = subset[chosen] if sampled else chosen
+        return jnp.full(n_rows, -1).at[original].set(jnp.arange(rule.n_components))
+    centres = kmeans.lloyd(rows, weights, rows[chosen]).centres
+    return kmeans.nearest_centre(data.rows, centres)
+
+
+def _refuse_singular(value: float, rule: EmRule) -> None:
+    if not np.isfinite(value):
+        raise InputError(
+            f"A component's {rule.family} covariance became singular with "
+            f"reg_covar={rule.reg_covar}: its rows lie on a point or a line. Increase reg_covar, "
+            f"decrease n_components={rule.n_components}, or rescale X."
+        )
+
+
+def fit_best(
+    rows: np.ndarray, weights: np.ndarray, rule: EmRule, seeds: list[int], listener: Listener
+) -> EmFit:
+    """Fit from several starts and keep the one with the highest final log-likelihood."""
+    fits = [fit_em(rows, weights, rule, seed, listener) for seed in seeds]
+    return max(fits, key=lambda fit: fit.lower_bounds[-1])
+
+
+def n_free_parameters(family: str, n_components: int, n_features: int) -> int:
+    """Return the number of free parameters: weights, means and covariances."""
+    covariances = FAMILIES[family].n_parameters(n_components, n_features)
+    return covariances + n_components * n_features + n_components - 1

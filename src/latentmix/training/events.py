@@ -1,0 +1,65 @@
+"""What a long computation tells whoever watches it: one record a kind of news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A new part of the work begins."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A compiled call of training steps has ended: `step` of `n_steps` in this epoch.
+
+    `objective` is the epoch's mean so far, in nats; `seconds` is the time since training began.
+    """
+
+    epoch: int
+    n_epochs: int
+    step: int
+    n_steps: int
+    objective: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Means over rows, in nats: the KL term unweighted, the objective with its weight."""
+
+    reconstruction: float
+    kl: float
+    objective: float
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch has ended; epochs count from 1, `seconds` since training began."""
+
+    epoch: int
+    n_epochs: int
+    train: Averages
+    validation: Averages | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EmIteration:
+    """An EM iteration has ended; `log_likelihood` is the mean per row, in nats."""
+
+    n_components: int
+    iteration: int
+    log_likelihood: float
+
+
+Event = Stage | Steps | EpochEnd | EmIteration
+Listener = Callable[[Event], None]
+
+
+def nobody(event: Event) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,146 @@
+"""The training loop: the same bits however it is cut, stopped or resumed."""
+
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from latentmix.errors import IntegrityError, ParameterError
+from latentmix.models.named_tensors import to_tensors
+from latentmix.models.vae import Architecture, Network
+from latentmix.training import vae_loop
+from latentmix.training.checkpoint import Checkpoint
+from latentmix.training.events import EpochEnd, Steps, nobody
+from latentmix.training.vae_rule import Rule, epoch_of, kl_weight_at, named_keys
+
+N, D, L = 150, 12, 2
+ARCHITECTURE = Architecture(D, (16, 8), L, "linear", "bernoulli")
+
+
+def rule(**changes):
+    settings = {
+        "batch_size": 32,
+        "learning_rate": 1e-2,
+        "schedule": "cosine",
+        "kl_weight": 2.0,
+        "kl_warmup_epochs": 1,
+        "latent_dim": L,
+        "n_rows": N,
+        "n_epochs": 3,
+    }
+    return Rule(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return np.random.RandomState(0).randint(0, 256, (N, D)).astype(np.uint8)
+
+
+def begin(rule):
+    keys = named_keys(0)
+    return vae_loop.start(rule, keys, Network(ARCHITECTURE, np.full(D, 0.5), keys.init))
+
+
+def keep_nothing(training):
+    """Keep nothing."""
+
+
+def train(rows, listener=nobody, keeper=keep_nothing, **changes):
+    training = begin(rule(**changes))
+    vae_loop.run(training, rows, rows[:20], listener, keeper)
+    return training
+
+
+def assert_same_bits(one, other):
+    ours, theirs = to_tensors(one.state), to_tensors(other.state)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        np.testing.assert_array_equal(tensor, theirs[name], err_msg=name)
+
+
+def test_an_epoch_cut_elsewhere_gives_the_same_bits(rows, monkeypatch):
+    whole = train(rows)
+    monkeypatch.setattr(vae_loop._Pace, "learn", lambda self, seconds: None)
+    monkeypatch.setattr(vae_loop._Pace, "__init__", lambda self, limit: setattr(self, "steps", 2))
+    assert_same_bits(whole, train(rows))
+
+
+def test_every_row_is_seen_once_an_epoch_and_the_last_batch_is_padded():
+    settings = rule()
+    epoch = epoch_of(settings, named_keys(3), 0)
+    assert epoch.order.shape == (160,) == epoch.noise.shape[:1]
+    seen = np.asarray(epoch.order)[np.asarray(epoch.weights) == 1]
+    np.testing.assert_array_equal(np.sort(seen), np.arange(N))
+
+
+def test_padding_does_not_count(rows):
+    # 150 rows in batches of 100: the last batch holds 50 rows, and the epoch's mean is over 150.
+    one = train(rows, batch_size=100, n_epochs=1, learning_rate=1e-12)
+    other = train(rows, batch_size=150, n_epochs=1, learning_rate=1e-12)
+    assert one.history[0].train.kl == pytest.approx(other.history[0].train.kl, rel=1e-5)
+
+
+def test_the_kl_weight_rises_over_the_warmup():
+    settings = rule(kl_warmup_epochs=2)
+    weights = [float(kl_weight_at(settings, np.asarray(step))) for step in (0, 4, 9, 14)]
+    np.testing.assert_allclose(weights, [0.2, 1.0, 2.0, 2.0], rtol=1e-6)
+    assert float(kl_weight_at(rule(kl_warmup_epochs=0), np.asarray(0))) == 2.0
+
+
+def test_news_arrive_in_order(rows):
+    heard = []
+    train(rows, heard.append)
+    epochs = [event for event in heard if isinstance(event, EpochEnd)]
+    assert [event.epoch for event in epochs] == [1, 2, 3]
+    assert all(event.validation is not None for event in epochs)
+    steps = [event for event in heard if isinstance(event, Steps)]
+    assert steps[-1].step == steps[-1].n_steps == 5
+    assert np.all(np.diff([event.seconds for event in steps]) > 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_kept_and_resumed_with_the_same_bits(rows, tmp_path, monkeypatch, number):
+    whole = train(rows)
+    monkeypatch.setattr(vae_loop._Pace, "learn", lambda self, seconds: None)
+    monkeypatch.setattr(vae_loop._Pace, "__init__", lambda self, limit: setattr(self, "steps", 2))
+
+    def interrupt(event):
+        if isinstance(event, Steps) and (event.epoch, event.step) == (2, 4):
+            signal.raise_signal(number)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(rows, interrupt, Checkpoint(tmp_path).save)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    resumed = begin(rule())
+    Checkpoint(tmp_path).restore(resumed)
+    assert (resumed.epoch, resumed.step, len(resumed.history)) == (1, 4, 1)
+    vae_loop.run(resumed, rows, rows[:20], nobody, keep_nothing)
+    assert_same_bits(whole, resumed)
+
+
+def test_a_broken_checkpoint_is_refused(rows, tmp_path):
+    training = train(rows, n_epochs=1)
+    Checkpoint(tmp_path).save(training)
+    tensors = next(tmp_path.glob("*.safetensors"))
+    tensors.write_bytes(tensors.read_bytes()[:-9])
+    with pytest.raises(IntegrityError, match="no readable checkpoint"):
+        Checkpoint(tmp_path).restore(begin(rule(n_epochs=1)))
+    Checkpoint(tmp_path).remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_diverges_says_so(rows):
+    with pytest.raises(ParameterError, match="lower learning_rate"):
+        train(rows, learning_rate=1e30, schedule="constant")
+
+
+def test_the_global_configuration_is_left_alone(rows):
+    before = jax.config.values.copy() if hasattr(jax.config, "values") else None
+    numpy_state = np.random.get_state()[1].copy()
+    train(rows, n_epochs=1)
+    assert before is None or before == jax.config.values
+    np.testing.assert_array_equal(numpy_state, np.random.get_state()[1])
