@@ -1,0 +1,362 @@
+"""The Gaussian mixture as a scikit-learn estimator; the method itself is in `kernels.mixture`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from numbers import Integral
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from latentmix.errors import InputError
+from latentmix.estimators.saving import SaveMixin
+from latentmix.estimators.validation import check_choice, check_number, check_rows, draw_seeds
+from latentmix.kernels.families import FAMILIES
+from latentmix.kernels.mixture import (
+    EXPANDED_FORM_LIMIT,
+    Mixture,
+    largest_centre_distance,
+    log_joint,
+    log_responsibilities,
+)
+from latentmix.models.blocks import map_blocks
+from latentmix.training.em_loop import (
+    INITIALISATIONS,
+    EmFit,
+    EmRule,
+    Start,
+    fit_best,
+    n_free_parameters,
+)
+from latentmix.training.events import EmIteration, Listener, nobody
+
+log = logging.getLogger(__name__)
+
+
+class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):
+    """Mixture of Gaussians, fitted by expectation-maximisation on sufficient statistics.
+
+    Parameters and attributes are those of :class:`sklearn.mixture.GaussianMixture`. Sums are
+    accumulated in float64 over blocks of rows; answers come back in X's dtype.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components, K.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        One matrix a component, one for all, one variance a feature, one variance a component.
+    tol : float, default=1e-3
+        EM stops when the mean log-likelihood per row (nats) changes by less.
+    reg_covar : float, default=1e-6
+        Added to every variance, in X's squared units.
+    max_iter : int, default=100
+        The most EM iterations.
+    n_init : int, default=1
+        Number of starts; the one with the highest log-likelihood is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        Where the first responsibilities come from.
+    weights_init : (K,) array, optional
+        Starting weights.
+    means_init : (K, D) array, optional
+        Starting means.
+    precisions_init : array, optional
+        Starting precisions, in the covariances' shape.
+    random_state : int, RandomState or None
+        Seed of the starts and of `sample`.
+    warm_start : bool, default=False
+        Start from the last fit's solution.
+    verbose : int, default=0
+        Above 0, log progress at level INFO.
+    verbose_interval : int, default=10
+        Iterations between two lines of that log.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+        Mixing weights, summing to 1.
+    means_ : (K, D)
+        Component means.
+    covariances_, precisions_, precisions_cholesky_ : array
+        Full (K, D, D), tied (D, D), diag (K, D) or spherical (K,).
+    converged_ : bool
+        Whether the kept start converged.
+    n_iter_ : int
+        EM iterations of the kept start.
+    lower_bound_ : float
+        Its last mean log-likelihood per row, in nats.
+    lower_bounds_ : list of float
+        One for each of its iterations.
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM
+    algorithm".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix import GaussianMixture
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> np.sort(mixture.means_[:, 0])
+    array([ 1., 10.])
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def fit(self, X: Any, y: Any = None, *, listener: Listener = nobody) -> Self:
+        """Fit by EM from `n_init` starts, and keep the best.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Rows.
+        y : ignored
+        listener : callable, optional
+            Told of every :class:`~latentmix.training.events.EmIteration`.
+
+        Raises
+        ------
+        InputError
+            For NaN or infinity, fewer rows than components, or a singular covariance.
+        ParameterError
+            For a parameter outside its domain.
+        """
+        self._check_parameters()
+        X = check_rows(self, X, dtypes=(np.float64, np.float32), reset=True, min_rows=2)
+        if len(X) < self.n_components:
+            raise InputError(
+                f"X has n_samples={len(X)} rows but n_components={self.n_components}. Expected at "
+                "least as many rows as components; give more rows or ask for fewer components."
+            )
+        continuing = self.warm_start and hasattr(self, "converged_")
+        rule = EmRule(
+            self.covariance_type,
+            self.n_components,
+            self.init_params,
+            self.tol,
+            self.reg_covar,
+            self.max_iter,
+            self._previous() if continuing else self._given_start(X.shape[1]),
+        )
+        seeds = draw_seeds(self.random_state, 1 if continuing else self.n_init)
+        rows = X.astype(np.float64, copy=False)
+        fit = fit_best(rows, np.ones(len(X)), rule, seeds, self._logging(listener))
+        self._keep(fit, X.dtype)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, and return the component of each row, (N,)."""
+        return self.fit(X).predict(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable component of each row, (N,)."""
+        return self._answers(X)[1].argmax(axis=1)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return p(k|x), (N, K)."""
+        log_resp = self._answers(X)[1]
+        return np.exp(log_resp).astype(self.means_.dtype, copy=False)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return log p(x) of each row, (N,), in nats."""
+        return self._answers(X)[0].astype(self.means_.dtype, copy=False)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean of log p(x) over the rows, in nats."""
+        return float(self._answers(X)[0].mean())
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows, (n_samples, D), and the components they come from, in component order."""
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, kind=Integral, least=1)
+        random = check_random_state(self.random_state)
+        weights = self.weights_.astype(np.float64)
+        counts = random.multinomial(n_samples, weights / weights.sum())
+        components = np.repeat(np.arange(len(counts)), counts)
+        noise = random.standard_normal((n_samples, self.means_.shape[1]))
+        with jax.enable_x64(True):
+            covariances = jnp.asarray(self.covariances_, jnp.float64)
+            deviations = np.asarray(
+                FAMILIES[self.covariance_type].draw(jnp.asarray(noise), covariances, components)
+            )
+        return (self.means_[components] + deviations).astype(self.means_.dtype), components
+
+    def bic(self, X: Any) -> float:
+        """Return the Bayesian information criterion, in nats doubled; lower is better."""
+        n_rows = np.shape(X)[0]
+        return -2 * self.score(X) * n_rows + self._n_parameters() * float(np.log(n_rows))
+
+    def aic(self, X: Any) -> float:
+        """Return the Akaike information criterion, in nats doubled; lower is better."""
+        return -2 * self.score(X) * np.shape(X)[0] + 2 * self._n_parameters()
+
+    def _n_parameters(self) -> int:
+        return n_free_parameters(self.covariance_type, *self.means_.shape)
+
+    def _answers(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(x), (N,), and log p(k|x), (N, K), in float64."""
+        check_is_fitted(self)
+        X = check_rows(self, X, dtypes=(np.float64, np.float32), reset=False)
+        # Centred on the mixture's own mean, the expanded quadratic keeps its digits.
+        shift = np.average(self.means_.astype(np.float64), axis=0, weights=self.weights_)
+        with jax.enable_x64(True):
+            mixture = Mixture(
+                *(
+                    jnp.asarray(array, jnp.float64)
+                    for array in (
+                        self.weights_,
+                        self.means_ - shift,
+                        self.covariances_,
+                        self.precisions_cholesky_,
+                    )
+                )
+            )
+            distance = largest_centre_distance(self.covariance_type, mixture)
+            answer = _answer_centred if not distance < EXPANDED_FORM_LIMIT else _answer_expanded
+            return map_blocks(answer[self.covariance_type], mixture, X.astype(np.float64) - shift)
+
+    def _check_parameters(self) -> None:
+        check_choice("covariance_type", self.covariance_type, FAMILIES)
+        check_choice("init_params", self.init_params, INITIALISATIONS)
+        check_number("n_components", self.n_components, kind=Integral, least=1)
+        check_number("n_init", self.n_init, kind=Integral, least=1)
+        check_number("max_iter", self.max_iter, kind=Integral, least=1)
+        check_number("tol", self.tol, least=0)
+        check_number("reg_covar", self.reg_covar, least=0)
+
+    def _given_start(self, n_features: int) -> Start:
+        """Return the parameters given to start from, checked."""
+        kind = FAMILIES[self.covariance_type]
+        expected = kind.shape(self.n_components, n_features)
+        weights = _checked_init("weights_init", self.weights_init, (self.n_components,))
+        if weights is not None and (
+            np.any(weights < 0) or not np.isclose(weights.sum(), 1.0, atol=1e-6)
+        ):
+            raise InputError(
+                f"weights_init sums to {weights.sum():.6g} with least value {weights.min():.6g}. "
+                "Expected values in [0, 1] that sum to 1; divide them by their sum."
+            )
+        means = _checked_init("means_init", self.means_init, (self.n_components, n_features))
+        precisions = _checked_init("precisions_init", self.precisions_init, expected)
+        if precisions is None:
+            return Start(weights, means)
+        with jax.enable_x64(True):
+            covariances = np.asarray(kind.covariances_from_precisions(jnp.asarray(precisions)))
+            valid = np.all(np.isfinite(np.asarray(kind.factors(jnp.asarray(covariances)))))
+        symmetric = (
+            precisions.ndim < 2
+            or self.covariance_type == "diag"
+            or np.allclose(precisions, np.swapaxes(precisions, -1, -2))
+        )
+        if not (valid and symmetric):
+            raise InputError(
+                f"precisions_init is not {self.covariance_type} positive-definite. Expected "
+                "symmetric, positive-definite precisions; invert covariances to get them."
+            )
+        return Start(weights, means, covariances)
+
+    def _previous(self) -> Start:
+        return Start(
+            *(array.astype(np.float64) for array in (self.weights_, self.means_, self.covariances_))
+        )
+
+    def _keep(self, fit: EmFit, dtype: np.dtype) -> None:
+        """Set the fitted attributes, and warn of what the user can act on."""
+        weights, means, covariances, factors = fit.mixture
+        self.weights_ = weights.astype(dtype)
+        self.means_ = means.astype(dtype)
+        self.covariances_ = covariances.astype(dtype)
+        self.precisions_cholesky_ = factors.astype(dtype)
+        with jax.enable_x64(True):
+            precisions = FAMILIES[self.covariance_type].precisions(jnp.asarray(factors))
+            self.precisions_ = np.asarray(precisions).astype(dtype)
+        self.lower_bounds_ = fit.lower_bounds
+        self.lower_bound_ = fit.lower_bounds[-1]
+        self.n_iter_ = len(fit.lower_bounds)
+        self.converged_ = fit.converged
+        if fit.n_reborn:
+            log.info("%d components lost all rows and were started again", fit.n_reborn)
+        if not fit.converged:
+            warnings.warn(
+                f"EM stopped after max_iter={self.max_iter} iterations with the log-likelihood "
+                f"still changing by more than tol={self.tol}. Increase max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _logging(self, listener: Listener) -> Listener:
+        if not self.verbose:
+            return listener
+
+        def both(event: EmIteration) -> None:
+            if event.iteration % self.verbose_interval == 0:
+                log.info("iteration %d: %.6f nats", event.iteration, event.log_likelihood)
+            listener(event)
+
+        return both  # type: ignore[return-value]
+
+
+def _checked_init(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    if value is None:
+        return None
+    array = np.asarray(value, np.float64)
+    if array.shape != shape:
+        raise InputError(
+            f"{name} has shape {array.shape} but the parameters need {shape}. Give one entry for "
+            "each component (and feature)."
+        )
+    if not np.all(np.isfinite(array)):
+        raise InputError(f"{name} contains NaN or infinity. Expected finite numbers.")
+    return array
+
+
+def _compiled(family: str, *, centred: bool) -> Any:
+    @jax.jit
+    def answer(mixture: Mixture, x: Array) -> tuple[Array, Array]:
+        return log_responsibilities(log_joint(family, mixture, x, centred=centred))
+
+    return answer
+
+
+_answer_expanded = {family: _compiled(family, centred=False) for family in FAMILIES}
+_answer_centred = {family: _compiled(family, centred=True) for family in FAMILIES}

@@ -1,0 +1,50 @@
+"""Labels as people give them: some known, some not, strings or integers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from latentmix.errors import InputError
+
+
+class KnownLabels(NamedTuple):
+    """The rows whose class is known, their class indices, and the sorted classes."""
+
+    rows: np.ndarray
+    indices: np.ndarray
+    classes: np.ndarray
+
+
+def known_labels(labels: Any, n_rows: int) -> KnownLabels:
+    """Separate known from unknown labels (-1, None, NaN or blank).
+
+    Raises
+    ------
+    InputError
+        If there are not `n_rows` labels, or none is known.
+    """
+    array = np.asarray(labels)
+    if array.ndim != 1 or len(array) != n_rows:
+        raise InputError(
+            f"labels has shape {array.shape} but X has {n_rows} rows. Give one label for each "
+            "row, -1 (or None) where it is unknown."
+        )
+    known = np.array([not _missing(label) for label in array.tolist()], bool)
+    if not known.any():
+        raise InputError(
+            f"None of the {n_rows} labels is known: all are -1, None or blank. Expected at least "
+            "one known label; give some to name the components."
+        )
+    values = array[known]
+    if values.dtype == object:
+        values = values.astype(str)
+    classes, indices = np.unique(values, return_inverse=True)
+    return KnownLabels(np.flatnonzero(known), indices, classes)
+
+
+def _missing(label: object) -> bool:
+    if label is None or (isinstance(label, str) and label.strip() == ""):
+        return True
+    return isinstance(label, int | float) and (label == -1 or label != label)

@@ -1,0 +1,404 @@
+"""The whole model p(x, z, k, y): a VAE, a mixture over its latents, and names for components.
+
+k ~ Categorical(weights)            which component
+z | k ~ Normal(mean_k, cov_k)       where in latent space
+x | z ~ Likelihood(decoder(z))      what it looks like
+y | k ~ Categorical(class_probs_k)  what people call it
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from numbers import Integral
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from latentmix.errors import InputError, NotNamedError, ParameterError
+from latentmix.estimators.gaussian_mixture import GaussianMixture
+from latentmix.estimators.labels import known_labels
+from latentmix.estimators.saving import SaveMixin
+from latentmix.estimators.vae import SCORE_DRAWS, VAE, Keeper
+from latentmix.estimators.validation import (
+    ROW_DTYPES,
+    check_choice,
+    check_number,
+    check_rows,
+    draw_seeds,
+)
+from latentmix.kernels.families import FAMILIES
+from latentmix.kernels.naming import name_components
+from latentmix.training.events import Listener, nobody
+
+LATENTS = ("z", "mean")
+
+# A component with less than half a labelled row to its name was reached by none.
+REACHED = 0.5
+
+
+class LatentMixture(
+    SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+):
+    """VAE, then a Gaussian mixture over its latents, whose components can be given names.
+
+    Parameters
+    ----------
+    n_components : int, optional
+        Number of components, K; None takes the mixture's own.
+    vae : VAE, optional
+        The representation to train; None is ``VAE()``.
+    mixture : GaussianMixture, optional
+        The mixture to fit; None is 10 full components, EM to a change below 1e-4 nats.
+    latents : {'z', 'mean'}, default='z'
+        What the mixture is fitted to: one draw of q(z|x) for each row, or its mean. Answers
+        are always given at the mean.
+    smoothing : float, default=1.0
+        Weight, in rows, of the prior on p(y|k), centred on the class frequencies.
+    random_state : int, RandomState or None
+        Seed of everything; parts with a random_state of their own keep it.
+
+    Attributes
+    ----------
+    vae_, mixture_ : the fitted parts
+    latents_ : (N, L)
+        What the mixture was fitted to.
+    labels_ : (N,)
+        The component of each row of X (scikit-learn's name; nothing to do with classes).
+    classes_ : (C,)
+        After `label`: the classes.
+    class_probabilities_ : (K, C)
+        After `label`: p(y|k).
+    labelled_rows_ : (K,)
+        After `label`: how many labelled rows (a sum of shares) each component rests on.
+    unnamed_components_ : (U,)
+        After `label`: the components that no labelled row reached; they have the class
+        frequencies for names.
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix import VAE, LatentMixture
+    >>> X = np.repeat(np.eye(2), 40, axis=0).repeat(8, axis=1).astype(np.uint8) * 255
+    >>> model = LatentMixture(2, vae=VAE(latent_dim=2, max_epochs=5), random_state=0).fit(X)
+    >>> model.label(X[::40], ["left", "right"]).predict_class(X[:2]).shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        vae: VAE | None = None,
+        mixture: GaussianMixture | None = None,
+        latents: str = "z",
+        smoothing: float = 1.0,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.vae = vae
+        self.mixture = mixture
+        self.latents = latents
+        self.smoothing = smoothing
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        labels: Any = None,
+        validation_data: Any = None,
+        listener: Listener = nobody,
+        keeper: Keeper | None = None,
+    ) -> Self:
+        """Train the VAE on X and fit the mixture to its latents, without any label.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Rows: bytes (images), or floats.
+        y : ignored
+        labels : (N,), optional
+            Classes of the rows, -1 or None where unknown: used by `label` once all is fitted.
+        validation_data : (M, D), optional
+            Rows whose averages are recorded after each epoch.
+        listener : callable, optional
+            Told of events (:mod:`latentmix.training.events`).
+        keeper : optional
+            Keeps the VAE's training on disk.
+
+        Raises
+        ------
+        InputError, ParameterError
+            As :class:`VAE` and :class:`GaussianMixture` do.
+        """
+        self._check_parameters()
+        vae_seed, draw_seed, mixture_seed = draw_seeds(self.random_state, 3)
+        vae = _seeded(VAE() if self.vae is None else self.vae, vae_seed)
+        mixture = _seeded(self._mixture(), mixture_seed)
+        X = check_rows(self, X, dtypes=ROW_DTYPES, reset=True)
+        if len(X) < mixture.n_components:
+            raise InputError(
+                f"X has n_samples={len(X)} rows but n_components={mixture.n_components}. Expected "
+                "at least as many rows as components; give more rows or ask for fewer components."
+            )
+        self.vae_ = vae.fit(X, validation_data=validation_data, listener=listener, keeper=keeper)
+        if self.latents == "z":
+            self.latents_ = self.vae_.sample_posterior(X, draw_seed)
+        else:
+            self.latents_ = self.vae_.transform(X)
+        self.mixture_ = mixture.fit(self.latents_, listener=listener)
+        self.labels_ = self.predict(X)
+        self._forget_names()
+        return self if labels is None else self.label(X, labels)
+
+    def with_mixture(
+        self, mixture: GaussianMixture, latents: np.ndarray, listener: Listener = nobody
+    ) -> LatentMixture:
+        """Return a model with the same VAE and another mixture, fitted to latents (N, L).
+
+        The VAE is shared, not trained again; the new model has no names yet.
+        """
+        check_is_fitted(self, "mixture_")
+        other = copy.copy(self)
+        other._forget_names()
+        del other.labels_
+        other.mixture, other.n_components = clone(mixture), None
+        other.latents_ = latents
+        other.mixture_ = clone(mixture).fit(latents, listener=listener)
+        return other
+
+    def label(self, X: Any, labels: Any) -> Self:
+        """Name the components: estimate p(y|k) from labelled rows, all else frozen.
+
+        Parameters
+        ----------
+        X : (M, D)
+        labels : (M,)
+            Classes: strings or integers; -1, None, NaN or '' is unknown.
+
+        Raises
+        ------
+        InputError
+            If the lengths differ, or no label is known.
+        """
+        check_is_fitted(self, "mixture_")
+        return self.label_latents(self.transform(X), labels)
+
+    def label_latents(self, means: np.ndarray, labels: Any) -> Self:
+        """Name the components from posterior means (M, L), as `transform` returns them."""
+        known = known_labels(labels, len(means))
+        responsibilities = self.mixture_.predict_proba(means[known.rows]).astype(np.float64)
+        with jax.enable_x64(True):
+            one_hot = np.eye(len(known.classes))[known.indices]
+            naming = name_components(
+                jnp.asarray(responsibilities), jnp.asarray(one_hot), jnp.asarray(self.smoothing)
+            )
+            class_probabilities, labelled_rows = map(np.asarray, naming)
+        self.keep_names(known.classes, class_probabilities, labelled_rows)
+        if len(self.unnamed_components_):
+            listed = ", ".join(map(str, self.unnamed_components_))
+            warnings.warn(
+                f"No labelled row reached {len(self.unnamed_components_)} of "
+                f"{len(self.labelled_rows_)} components ({listed}): their rows get the class "
+                "frequencies. Label rows of those components to name them.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def keep_names(
+        self, classes: np.ndarray, class_probabilities: np.ndarray, labelled_rows: np.ndarray
+    ) -> None:
+        """Set what `label` learns: classes (C,), p(y|k) (K, C), and labelled rows (K,)."""
+        self.classes_ = classes
+        self.class_probabilities_ = class_probabilities
+        self.labelled_rows_ = labelled_rows
+        self.unnamed_components_ = np.flatnonzero(labelled_rows < REACHED)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable component of each row, (N,)."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, and return the component of each row, (N,)."""
+        return self.fit(X).predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return p(k|x) of the components, (N, K)."""
+        latents = self.transform(X)
+        return self.mixture_.predict_proba(latents)
+
+    def predict_class(self, X: Any) -> np.ndarray:
+        """Return the most probable class of each row, (N,)."""
+        return self.classes_of(self.predict_class_proba(X))
+
+    def predict_class_proba(self, X: Any) -> np.ndarray:
+        """Return p(y|x) = sum_k p(k|x) p(y|k), (N, C), columns as `classes_`.
+
+        Raises
+        ------
+        NotNamedError
+            Before `label`.
+        """
+        self._check_named()
+        return self.predict_proba(X) @ self.class_probabilities_
+
+    def classes_of(self, class_probabilities: np.ndarray) -> np.ndarray:
+        """Return the most probable class of each row of p(y|x)."""
+        self._check_named()
+        return self.classes_[class_probabilities.argmax(axis=1)]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the posterior means E_q[z|x], (N, L)."""
+        return self.vae_.transform(self._checked(X))
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Return E[x|z], (N, D), as :meth:`VAE.inverse_transform` does."""
+        check_is_fitted(self, "mixture_")
+        return self.vae_.inverse_transform(Z)
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Return E[x|z] at the posterior means of X, (N, D)."""
+        return self.vae_.reconstruct(self._checked(X))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return a lower bound on log p(x) of each row, (N,), in nats; low is anomalous.
+
+        The ELBO with the mixture as prior: E_q[log p(x|z) + log p(z) - log q(z|x)], averaged over
+        8 draws shared by all rows. For grey images its first term is minus the cross entropy.
+        """
+        bound = self.vae_.draws(self._checked(X), SCORE_DRAWS)
+        n_rows, n_draws, latent_dim = bound.z.shape
+        log_prior = self.mixture_.score_samples(bound.z.reshape(-1, latent_dim))
+        gap = bound.log_posterior - log_prior.reshape(n_rows, n_draws)
+        return self.vae_.log_jacobian_ - bound.reconstruction - gap.mean(axis=1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean of `score_samples` over the rows, in nats."""
+        return float(self.score_samples(X).mean())
+
+    def sample(
+        self, n_samples: int = 1, label: Any = None, *, component: int | None = None
+    ) -> np.ndarray:
+        """Draw from the model: k, then z given k, then x given z.
+
+        Parameters
+        ----------
+        n_samples : int
+        label : a class, optional
+            Draw k from p(k|y) instead of the weights.
+        component : int, optional
+            Draw from this component alone.
+
+        Returns
+        -------
+        (n_samples, D) array
+            Probabilities for images, draws in X's units for tables.
+
+        Raises
+        ------
+        NotNamedError
+            If a label is asked for before `label`.
+        ParameterError
+            If there is no such label or component, or both are given.
+        """
+        check_is_fitted(self, "mixture_")
+        check_number("n_samples", n_samples, kind=Integral, least=1)
+        random = check_random_state(self.random_state)
+        weights = self._component_weights(label, component)
+        components = random.choice(len(weights), size=n_samples, p=weights / weights.sum())
+        mixture = self.mixture_
+        noise = random.standard_normal((n_samples, mixture.means_.shape[1]))
+        with jax.enable_x64(True):
+            deviations = FAMILIES[mixture.covariance_type].draw(
+                jnp.asarray(noise), jnp.asarray(mixture.covariances_, jnp.float64), components
+            )
+            z = mixture.means_[components] + np.asarray(deviations)
+        return self.vae_.sample_given(z, int(random.randint(2**31 - 1)))
+
+    def _component_weights(self, label: Any, component: int | None) -> np.ndarray:
+        weights = self.mixture_.weights_.astype(np.float64)
+        if component is not None:
+            if label is not None:
+                raise ParameterError("label and component exclude each other. Give one of them.")
+            if component not in range(len(weights)):
+                raise ParameterError(
+                    f"component={component!r} is unknown. Choose one of 0 to {len(weights) - 1}."
+                )
+            return (np.arange(len(weights)) == component).astype(np.float64)
+        if label is None:
+            return weights
+        self._check_named()
+        chosen = np.flatnonzero(self.classes_.astype(str) == str(label))
+        if not len(chosen):
+            listed = ", ".join(str(name) for name in self.classes_)
+            raise ParameterError(f"label={label!r} is unknown. Choose one of {listed}.")
+        return weights * self.class_probabilities_[:, chosen[0]]
+
+    def _checked(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "mixture_")
+        return check_rows(self, X, dtypes=ROW_DTYPES, reset=False)
+
+    def _check_named(self) -> None:
+        check_is_fitted(self, "mixture_")
+        if not hasattr(self, "classes_"):
+            raise NotNamedError(
+                "The components have no class names yet, and this asks for classes. Call "
+                "label(X, labels) with some labelled rows first (`latentmix label RUN FILE.csv`)."
+            )
+
+    def _check_parameters(self) -> None:
+        check_choice("latents", self.latents, LATENTS)
+        check_number("smoothing", self.smoothing, least=0)
+        if self.n_components is not None:
+            check_number("n_components", self.n_components, kind=Integral, least=1)
+
+    def _mixture(self) -> GaussianMixture:
+        mixture = GaussianMixture(10, tol=1e-4, max_iter=1000)
+        if self.mixture is not None:
+            mixture = clone(self.mixture)
+        if self.n_components is not None:
+            mixture.set_params(n_components=self.n_components)
+        return mixture
+
+    def _forget_names(self) -> None:
+        for name in (
+            "classes_",
+            "class_probabilities_",
+            "labelled_rows_",
+            "unnamed_components_",
+        ):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # As the VAE's: latents are float32.
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.vae_.architecture_.latent_dim
+
+
+def _seeded(part: Any, seed: int) -> Any:
+    """Return a copy of a part, with a seed if it has none of its own."""
+    part = clone(part)
+    if part.random_state is None:
+        part.set_params(random_state=seed)
+    return part

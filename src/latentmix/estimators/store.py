@@ -1,0 +1,243 @@
+"""Models as folders: JSON for what describes them, safetensors for what was learned.
+
+model.json            what it is: class, parameters, architecture, classes
+vae.safetensors       the network's arrays, shift and scale
+mixture.safetensors   weights, means, covariances, precision factors, p(y|k)
+manifest.json         size and SHA-256 of each
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentmix.errors import IntegrityError
+from latentmix.estimators.gaussian_mixture import GaussianMixture
+from latentmix.estimators.latent_mixture import LatentMixture
+from latentmix.estimators.vae import VAE
+from latentmix.kernels.families import FAMILIES
+from latentmix.models.named_tensors import from_tensors, to_tensors
+from latentmix.models.vae import Architecture, Network
+from latentmix.storage.files import claim_folder, write_json, write_tensors
+from latentmix.storage.manifest import Sealed, open_sealed, seal
+
+Model = VAE | GaussianMixture | LatentMixture
+
+
+def save(model: Model, folder: str | Path) -> None:
+    """Write a fitted model into a new or empty folder.
+
+    Raises
+    ------
+    WriteError
+        If the folder is not empty or cannot be written.
+    """
+    path = Path(folder)
+    claim_folder(path)
+    write_model(model, path)
+    seal(path, "model")
+
+
+def write_model(model: Model, path: Path) -> None:
+    """Write a model's files, without a manifest (a run's own covers them)."""
+    names = getattr(model, "feature_names_in_", None)
+    record: dict[str, Any] = {
+        "class": type(model).__name__,
+        "feature_names": None if names is None else [str(name) for name in names],
+    }
+    if isinstance(model, VAE):
+        _write_vae(model, path, record)
+    elif isinstance(model, GaussianMixture):
+        _write_mixture(model, path, record)
+    else:
+        record["latents"], record["smoothing"] = model.latents, model.smoothing
+        _write_vae(model.vae_, path, record)
+        _write_mixture(model.mixture_, path, record, _names(model, record))
+    write_json(path / "model.json", record)
+
+
+def load(folder: str | Path) -> Any:
+    """Return the model kept in a model folder or a run folder.
+
+    Raises
+    ------
+    MissingError
+        If there is no such folder.
+    IntegrityError
+        If a file was changed, or its manifest is unsafe.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from latentmix import GaussianMixture, load
+    >>> X = np.arange(12.0).reshape(6, 2)
+    >>> folder = tempfile.mkdtemp()
+    >>> GaussianMixture(random_state=0).fit(X).save(folder)
+    >>> load(folder).means_
+    array([[5., 6.]])
+    """
+    sealed = open_sealed(Path(folder), ("model", "run"))
+    return read_model(sealed, "" if sealed.kind == "model" else "model/")
+
+
+def read_model(sealed: Sealed, prefix: str) -> Any:
+    """Return the model whose files stand under `prefix` in a sealed folder."""
+    record = sealed.json(f"{prefix}model.json")
+    kind = record.get("class") if isinstance(record, dict) else None
+    if kind not in _READERS:
+        raise IntegrityError(
+            f"{sealed.path}/{prefix}model.json names the class {kind!r}. Expected one of "
+            f"{', '.join(_READERS)}; it was written by another version or changed."
+        )
+    try:
+        return _READERS[kind](sealed, prefix, record)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, IntegrityError):
+            raise
+        raise IntegrityError(
+            f"{sealed.path}/{prefix}model.json is incomplete ({error!r}). Save the model again."
+        ) from error
+
+
+def _write_vae(vae: VAE, path: Path, record: dict[str, Any]) -> None:
+    record["vae"] = {
+        "parameters": _plain(vae),
+        "architecture": vae.architecture_._asdict(),
+    }
+    units = {"units.shift": vae.shift_, "units.scale": vae.scale_}
+    write_tensors(path / "vae.safetensors", {**to_tensors(vae.network_), **units})
+
+
+def _write_mixture(
+    mixture: GaussianMixture,
+    path: Path,
+    record: dict[str, Any],
+    names: dict[str, np.ndarray] | None = None,
+) -> None:
+    record["mixture"] = {
+        "parameters": _plain(mixture),
+        "converged": bool(mixture.converged_),
+        "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
+    }
+    tensors = {
+        "weights": mixture.weights_,
+        "means": mixture.means_,
+        "covariances": mixture.covariances_,
+        "precision_factors": mixture.precisions_cholesky_,
+    }
+    write_tensors(path / "mixture.safetensors", {**tensors, **(names or {})})
+
+
+def _names(model: LatentMixture, record: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Put the classes into the record, and return what else `label` learned."""
+    if not hasattr(model, "classes_"):
+        return {}
+    record["classes"] = model.classes_.tolist()
+    return {
+        "class_probabilities": model.class_probabilities_,
+        "labelled_rows": model.labelled_rows_,
+    }
+
+
+def _plain(model: VAE | GaussianMixture) -> dict[str, Any]:
+    """Return the constructor's parameters that JSON can hold (arrays to start from are left)."""
+    parameters = model.get_params(deep=False)
+    if parameters["random_state"] is not None and not isinstance(parameters["random_state"], int):
+        parameters["random_state"] = None
+    for name, value in parameters.items():
+        if isinstance(value, np.ndarray) or (isinstance(value, list) and name.endswith("_init")):
+            parameters[name] = None
+        elif isinstance(value, np.generic):
+            parameters[name] = value.item()
+        elif isinstance(value, tuple):
+            parameters[name] = list(value)
+    return parameters
+
+
+def _read_vae(sealed: Sealed, prefix: str, record: dict[str, Any]) -> VAE:
+    stored = record["vae"]
+    vae = VAE(**stored["parameters"])
+    shape = stored["architecture"]
+    architecture = Architecture(**{**shape, "hidden_dims": tuple(shape["hidden_dims"])})
+    tensors = sealed.tensors(f"{prefix}vae.safetensors")
+    vae.shift_, vae.scale_ = tensors.pop("units.shift"), tensors.pop("units.scale")
+    _refuse_other_shapes(sealed, architecture, tensors)
+    template = Network(architecture, np.zeros(architecture.n_features), jax.random.key(0))
+    vae.network_ = from_tensors(template, tensors)
+    vae.architecture_ = architecture
+    vae.history_ = []
+    _set_features(vae, architecture.n_features, record)
+    return vae
+
+
+def _refuse_other_shapes(
+    sealed: Sealed, architecture: Architecture, tensors: dict[str, np.ndarray]
+) -> None:
+    """Refuse an architecture that the stored arrays do not bear out, before it takes memory."""
+    promised = architecture.n_features * architecture.hidden_dims[0]
+    first = tensors.get("encoder.layers.0.weight")
+    if first is None or first.size != promised or len(architecture.hidden_dims) > len(tensors):
+        raise IntegrityError(
+            f"{sealed.path} describes a network of {architecture.n_features} inputs and widths "
+            f"{architecture.hidden_dims} that its tensors do not hold. Save the model again."
+        )
+
+
+def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> GaussianMixture:
+    stored = record["mixture"]
+    mixture = GaussianMixture(**stored["parameters"])
+    tensors = sealed.tensors(f"{prefix}mixture.safetensors")
+    mixture.weights_, mixture.means_ = tensors["weights"], tensors["means"]
+    mixture.covariances_ = tensors["covariances"]
+    mixture.precisions_cholesky_ = tensors["precision_factors"]
+    kind = FAMILIES[mixture.covariance_type]
+    if mixture.covariances_.shape != kind.shape(*mixture.means_.shape):
+        raise IntegrityError(
+            f"{sealed.path} holds covariances of shape {mixture.covariances_.shape} for a "
+            f"{mixture.covariance_type} mixture. Save the model again."
+        )
+    with jax.enable_x64(True):
+        precisions = np.asarray(kind.precisions(jnp.asarray(mixture.precisions_cholesky_)))
+    mixture.precisions_ = precisions.astype(mixture.means_.dtype)
+    mixture.converged_, mixture.lower_bounds_ = stored["converged"], stored["lower_bounds"]
+    mixture.lower_bound_ = mixture.lower_bounds_[-1]
+    mixture.n_iter_ = len(mixture.lower_bounds_)
+    _set_features(mixture, mixture.means_.shape[1], record)
+    return mixture
+
+
+def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> LatentMixture:
+    parts = {**record, "feature_names": None}
+    vae, mixture = _read_vae(sealed, prefix, parts), _read_mixture(sealed, prefix, parts)
+    model = LatentMixture(
+        vae=VAE(**vae.get_params()),
+        mixture=GaussianMixture(**mixture.get_params()),
+        latents=record["latents"],
+        smoothing=record["smoothing"],
+    )
+    model.vae_, model.mixture_ = vae, mixture
+    _set_features(model, vae.n_features_in_, record)
+    if "classes" in record:
+        names = sealed.tensors(f"{prefix}mixture.safetensors")
+        model.keep_names(
+            np.asarray(record["classes"]), names["class_probabilities"], names["labelled_rows"]
+        )
+    return model
+
+
+def _set_features(model: Any, n_features: int, record: dict[str, Any]) -> None:
+    model.n_features_in_ = n_features
+    if record["feature_names"] is not None:
+        model.feature_names_in_ = np.asarray(record["feature_names"], dtype=object)
+
+
+_READERS: Final[dict[str, Callable[[Sealed, str, dict[str, Any]], Model]]] = {
+    "VAE": _read_vae,
+    "GaussianMixture": _read_mixture,
+    "LatentMixture": _read_latent_mixture,
+}

@@ -1,0 +1,346 @@
+"""The variational autoencoder as a scikit-learn transformer; the network is in `models.vae`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Protocol, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from latentmix.errors import InputError
+from latentmix.estimators.saving import SaveMixin
+from latentmix.estimators.validation import (
+    ROW_DTYPES,
+    check_choice,
+    check_finite,
+    check_number,
+    check_rows,
+    draw_seeds,
+)
+from latentmix.models import inference
+from latentmix.models.likelihoods import LIKELIHOODS
+from latentmix.models.mlp import default_widths
+from latentmix.models.posteriors import HEADS
+from latentmix.models.vae import Architecture, Network
+from latentmix.training.events import Listener, nobody
+from latentmix.training.vae_loop import Training, run, start
+from latentmix.training.vae_rule import SCHEDULES, Keys, Rule, named_keys
+
+# Draws of z in the bound of `score_samples`: its error then lies well under a nat on MNIST.
+SCORE_DRAWS = 8
+
+
+class Keeper(Protocol):
+    """Keeps a training on disk (:class:`latentmix.training.checkpoint.Checkpoint`)."""
+
+    def restore(self, training: Training) -> None:
+        """Bring the training to where the kept one was, if there is one."""
+
+    def save(self, training: Training) -> None:
+        """Keep the training."""
+
+
+class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Variational autoencoder with fully connected layers, trained with Adam under XLA.
+
+    x ~ likelihood(decoder(z)), z ~ N(0, I_L); the encoder gives q(z|x) = N(mean, sigma^2).
+    The loss is reconstruction + kl_weight * KL, in nats, summed over features and dimensions.
+
+    Parameters
+    ----------
+    hidden_dims : sequence of int, optional
+        Widths of the encoder's hidden layers; the decoder has them in reverse without the
+        first. None: D, D/2, D/4, D/8 for D features, clipped to [16, 1024].
+    latent_dim : int, default=8
+        Latent dimensions, L.
+    likelihood : {'auto', 'bernoulli', 'relu-bernoulli', 'gaussian'}, default='auto'
+        p(x|z). Auto: Bernoulli for bytes (uint8, divided by 255), else Gaussian on standardised
+        features. Bernoulli needs X in [0, 1] (or bytes).
+    heads : {'linear', 'relu'}, default='linear'
+        The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
+    kl_weight : float, default=1.0
+        Weight of the KL term; at 1 the loss is minus the ELBO.
+    kl_warmup_epochs : int, default=0
+        The weight rises linearly from 0 over so many epochs.
+    batch_size : int, default=128
+    max_epochs : int, default=20
+        Passes over the rows.
+    min_steps : int, default=4000
+        On small data, so many epochs more that at least so many batches are seen; 0: never.
+    learning_rate : float, default=1e-3
+        Adam's.
+    schedule : {'cosine', 'constant'}, default='cosine'
+        Cosine lets the learning rate fall to 0 over the training.
+    random_state : int, RandomState or None
+        Seed of the weights, the order of rows and the noise.
+
+    Attributes
+    ----------
+    network_ : latentmix.models.vae.Network
+        The trained network (an Equinox module).
+    architecture_ : latentmix.models.vae.Architecture
+        Its shape.
+    shift_, scale_ : (D,)
+        Prepared inputs are (X - shift_) / scale_.
+    history_ : list of latentmix.training.events.EpochEnd
+        One record an epoch.
+    n_features_in_ : int
+        D.
+
+    References
+    ----------
+    Kingma and Welling (2014), "Auto-encoding variational Bayes".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix import VAE
+    >>> X = np.random.RandomState(0).randint(0, 256, (64, 16), np.uint8)
+    >>> VAE(latent_dim=2, max_epochs=1, random_state=0).fit(X).transform(X).shape
+    (64, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_dims: Sequence[int] | None = None,
+        latent_dim: int = 8,
+        likelihood: str = "auto",
+        heads: str = "linear",
+        kl_weight: float = 1.0,
+        kl_warmup_epochs: int = 0,
+        batch_size: int = 128,
+        max_epochs: int = 20,
+        min_steps: int = 4000,
+        learning_rate: float = 1e-3,
+        schedule: str = "cosine",
+        random_state: Any = None,
+    ) -> None:
+        self.hidden_dims = hidden_dims
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood
+        self.heads = heads
+        self.kl_weight = kl_weight
+        self.kl_warmup_epochs = kl_warmup_epochs
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.min_steps = min_steps
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        listener: Listener = nobody,
+        keeper: Keeper | None = None,
+    ) -> Self:
+        """Train on X.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Rows: bytes (images), or floats.
+        y : ignored
+        validation_data : (M, D), optional
+            Rows whose averages are recorded after each epoch; nothing is learned from them.
+        listener : callable, optional
+            Told of :class:`~latentmix.training.events.Steps` and ``EpochEnd``.
+        keeper : optional
+            Keeps the training on disk and lets it go on where it stopped.
+
+        Raises
+        ------
+        InputError
+            For NaN or infinity, or values outside [0, 1] with a Bernoulli likelihood.
+        ParameterError
+            For a parameter outside its domain, or a training that diverges.
+        """
+        self._check_parameters()
+        X = check_rows(self, X, dtypes=ROW_DTYPES, reset=True)
+        self._learn_units(X)
+        rows = self._prepared(X)
+        held_out = None if validation_data is None else self._validated(validation_data)
+        training = self._start(rows)
+        if keeper is not None:
+            keeper.restore(training)
+        save = _nowhere if keeper is None else keeper.save
+        self.network_ = run(training, rows, held_out, listener, save)
+        self.history_ = training.history
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the posterior means E_q[z|x], (N, L)."""
+        return self._posterior(X).mean
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Return E[x|z], (N, D): intensities in [0, 1] for images, X's units for tables."""
+        check_is_fitted(self)
+        Z = np.asarray(Z, np.float32)
+        if Z.ndim != 2 or Z.shape[1] != self.architecture_.latent_dim:
+            raise InputError(
+                f"Z has shape {Z.shape} but the latent space needs (N, "
+                f"{self.architecture_.latent_dim}). Give rows as `transform` returns them."
+            )
+        check_finite(Z, "Z")
+        return self._in_units(inference.decode(self.network_, Z))
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Return E[x|z] at the posterior means of X, (N, D), in the units of that method."""
+        return self.inverse_transform(self.transform(X))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return the ELBO of each row, (N,), in nats: a lower bound on log p(x).
+
+        Averaged over 8 draws of z shared by all rows, so the same row has the same score. For
+        grey images the Bernoulli term is minus the cross entropy, and no density.
+        """
+        bound = self.draws(X, SCORE_DRAWS)
+        return self.log_jacobian_ - bound.reconstruction - bound.kl.sum(axis=1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean ELBO over the rows, in nats."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1) -> np.ndarray:
+        """Draw z ~ N(0, I) and return x given z, (n_samples, D), in `inverse_transform`'s units.
+
+        Images are shown as probabilities; tables are drawn with their variance.
+        """
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, kind=Integral, least=1)
+        random = check_random_state(self.random_state)
+        z = random.standard_normal((n_samples, self.architecture_.latent_dim))
+        return self.sample_given(z, int(random.randint(2**31 - 1)))
+
+    def sample_given(self, z: np.ndarray, seed: int) -> np.ndarray:
+        """Return x given each z, (N, D), as `sample` shows it."""
+        return self._in_units(inference.sample_from(self.network_, z, seed))
+
+    def sample_posterior(self, X: Any, seed: int) -> np.ndarray:
+        """Return one draw z = mean + sigma * noise of each row, (N, L)."""
+        posterior = self._posterior(X)
+        noise = jax.random.normal(jax.random.key(seed), posterior.mean.shape, jnp.float32)
+        return posterior.mean + np.exp(0.5 * posterior.log_variance) * np.asarray(noise)
+
+    def draws(self, X: Any, n_draws: int) -> inference.Draws:
+        """Return the bound's ingredients of each row at fixed draws (prepared units)."""
+        rows = self._validated(X)
+        shape = (n_draws, self.architecture_.latent_dim)
+        noise = jax.random.normal(jax.random.key(0), shape, jnp.float32)
+        return inference.draws(self.network_, rows, np.asarray(noise))
+
+    @property
+    def log_jacobian_(self) -> float:
+        """What turns a density of prepared inputs into one of X, in nats."""
+        if self.likelihood_ != "gaussian":
+            return 0.0
+        return -float(np.sum(np.log(self.scale_)))
+
+    @property
+    def likelihood_(self) -> str:
+        """The likelihood in use, 'auto' resolved."""
+        return self.architecture_.likelihood
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.architecture_.latent_dim
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # Latents are float32 whatever X is: the network computes in float32.
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _posterior(self, X: Any) -> inference.Posterior:
+        rows = self._validated(X)
+        return inference.posterior(self.network_, rows)
+
+    def _validated(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "architecture_")
+        return self._prepared(check_rows(self, X, dtypes=ROW_DTYPES, reset=False))
+
+    def _check_parameters(self) -> None:
+        check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
+        check_choice("heads", self.heads, HEADS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        for name in ("latent_dim", "batch_size", "max_epochs"):
+            check_number(name, getattr(self, name), kind=Integral, least=1)
+        check_number("kl_weight", self.kl_weight, least=0)
+        for name in ("kl_warmup_epochs", "min_steps"):
+            check_number(name, getattr(self, name), kind=Integral, least=0)
+        check_number("learning_rate", self.learning_rate, above=0)
+        for width in () if self.hidden_dims is None else self.hidden_dims:
+            check_number("hidden_dims' width", width, kind=Integral, least=1)
+
+    def _learn_units(self, X: np.ndarray) -> None:
+        """Choose the likelihood and the units of the prepared inputs."""
+        n_features = X.shape[1]
+        likelihood = self.likelihood
+        if likelihood == "auto":
+            likelihood = "bernoulli" if X.dtype == np.uint8 else "gaussian"
+        widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_features)
+        self.architecture_ = Architecture(
+            n_features, tuple(int(w) for w in widths), int(self.latent_dim), self.heads, likelihood
+        )
+        self.shift_, self.scale_ = np.zeros(n_features), np.ones(n_features)
+        if likelihood == "gaussian":
+            self.shift_ = X.mean(axis=0, dtype=np.float64)
+            deviation = X.std(axis=0, dtype=np.float64)
+            # A constant feature keeps its units: there is nothing to scale by.
+            self.scale_ = np.where(deviation > 0, deviation, 1.0)
+        elif X.dtype == np.uint8 and X.max() > 1:
+            self.scale_ = np.full(n_features, 255.0)
+
+    def _prepared(self, X: np.ndarray) -> np.ndarray:
+        """Return what the network is given: bytes as they are, floats in prepared units."""
+        if self.likelihood_ == "gaussian":
+            return ((X - self.shift_) / self.scale_).astype(np.float32)
+        if X.dtype == np.uint8:
+            return X if self.scale_[0] == 255.0 else X.astype(np.float32)
+        if X.size and (X.min() < 0 or X.max() > 1):
+            raise InputError(
+                f"X holds values in [{X.min():.4g}, {X.max():.4g}] but likelihood="
+                f"{self.likelihood_!r} needs [0, 1]. Rescale X or use likelihood='gaussian'."
+            )
+        return X.astype(np.float32)
+
+    def _in_units(self, prepared: np.ndarray) -> np.ndarray:
+        if self.likelihood_ != "gaussian":
+            return prepared
+        return prepared * self.scale_ + self.shift_
+
+    def _start(self, rows: np.ndarray) -> Training:
+        batch_size = min(int(self.batch_size), len(rows))
+        steps_per_epoch = math.ceil(len(rows) / batch_size)
+        rule = Rule(
+            batch_size,
+            float(self.learning_rate),
+            self.schedule,
+            float(self.kl_weight),
+            int(self.kl_warmup_epochs),
+            int(self.latent_dim),
+            len(rows),
+            max(int(self.max_epochs), math.ceil(self.min_steps / steps_per_epoch)),
+        )
+        keys = self._keys()
+        unit = 255.0 if rows.dtype == np.uint8 else 1.0
+        feature_means = rows.mean(axis=0, dtype=np.float64) / unit
+        return start(rule, keys, Network(self.architecture_, feature_means, keys.init))
+
+    def _keys(self) -> Keys:
+        return named_keys(draw_seeds(self.random_state, 1)[0])
+
+
+def _nowhere(training: Training) -> None:
+    """Keep nothing."""
