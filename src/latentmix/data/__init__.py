@@ -1,0 +1,19 @@
+"""Data in: named sets and files become one record, `Dataset`; `split` says who does what."""
+
+from __future__ import annotations
+
+from latentmix.data.dataset import Dataset, Split
+from latentmix.data.labels import Labels, read_label_rows, read_labels
+from latentmix.data.loading import dataset_names, load
+from latentmix.data.splits import split
+
+__all__ = [
+    "Dataset",
+    "Labels",
+    "Split",
+    "dataset_names",
+    "load",
+    "read_label_rows",
+    "read_labels",
+    "split",
+]

@@ -1,0 +1,199 @@
+"""One door to all data: a name from the registry, or a path whose kind decides who reads it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from latentmix.data.arrays import read_npy, read_npz
+from latentmix.data.dataset import Dataset, plain_name
+from latentmix.data.datasets import DATASETS
+from latentmix.data.idx import is_idx, read_idx
+from latentmix.data.idx_pack import is_idx_folder, read_idx_folder
+from latentmix.data.image_folder import read_image_folder
+from latentmix.data.labels import encode_values
+from latentmix.data.limits import read_file
+from latentmix.data.pixels import FORMATS, convert_rows
+from latentmix.data.rows import as_rows
+from latentmix.data.tables import read_csv
+from latentmix.errors import FormatError, MissingError, ParameterError, did_you_mean
+
+_CHANNELS = (1, 3)
+_LARGEST_SIZE = 4096
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Return the names `load` knows, sorted."""
+    return tuple(sorted(DATASETS))
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    id_column: str | None = None,
+    label_column: str | None = None,
+) -> Dataset:
+    """Return a data set by its name, or read one from a path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name of `dataset_names`, or the path of an IDX file (also gzipped), a folder of the
+        four IDX files of an MNIST-like set, a .npy or .npz file, an image folder, or a CSV
+        with a header. ``./mnist`` is a path even though ``mnist`` is a name.
+    size : int or None
+        Scale and crop images to squares of that side, in pixels.
+    channels : {1, 3} or None
+        Convert images to grey or RGB.
+    id_column, label_column : str or None
+        Titles of the columns of a CSV that hold row ids and labels.
+
+    Returns
+    -------
+    Dataset
+        With finite values only: NaN and infinity are refused here, where row and column can
+        be named.
+
+    Raises
+    ------
+    MissingError
+        If there is no such set, file or folder.
+    FormatError
+        If a file is not what it claims to be, or of a kind that is not read.
+    InputError
+        If the data cannot be used as they are.
+    ParameterError
+        If an option is out of range, or does not apply to this kind of data.
+
+    Examples
+    --------
+    >>> from latentmix.data import load
+    >>> load("digits").describe()
+    '1,797 images of 8x8, 10 classes'
+    """
+    _check_options(size, channels)
+    if isinstance(name_or_path, str) and name_or_path in DATASETS:
+        _refuse_columns(name_or_path, id_column, label_column)
+        return _converted(DATASETS[name_or_path].read(), size, channels)
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        names = dataset_names()
+        raise MissingError(
+            f"{str(name_or_path)!r} is neither a file or folder nor a known data set. Give a path "
+            f"or one of {', '.join(names)}.{did_you_mean(name_or_path, names)}"
+        )
+    if path.suffix.lower() == ".csv" and path.is_file():
+        return _converted(_read_csv(path, id_column, label_column), size, channels)
+    _refuse_columns(str(path), id_column, label_column)
+    if path.is_dir() and not is_idx_folder(path):
+        return _read_images(path, size, channels)
+    return _converted(_read_arrays(path), size, channels)
+
+
+def _read_arrays(path: Path) -> Dataset:
+    if path.is_dir():
+        return read_idx_folder(path)
+    match path.suffix.lower():
+        case ".npy":
+            return _from_arrays(path, read_npy(path), None)
+        case ".npz":
+            return _from_arrays(path, *read_npz(path))
+        case suffix if suffix in FORMATS:
+            raise FormatError(f"{path} is one image. Expected data; give the folder of the images.")
+    if not is_idx(path):
+        read_file(path)  # an unreadable or empty file says so itself
+        raise FormatError(
+            f"{path} is of no kind that is read. Expected an IDX file (also .gz), .npy, .npz, .csv "
+            "or an image folder; unpack an archive first."
+        )
+    labels = _idx_labels_beside(path)
+    return _from_arrays(path, read_idx(path), None if labels is None else read_idx(labels))
+
+
+def _idx_labels_beside(path: Path) -> Path | None:
+    """Return the file of the labels that belong to a file of IDX images, if it is there."""
+    labels = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    return labels if labels != path and labels.is_file() else None
+
+
+def _from_arrays(path: Path, data: np.ndarray, values: np.ndarray | None) -> Dataset:
+    X, image_shape = as_rows(data, str(path))
+    labels = None if values is None else encode_values(values, str(path))
+    return Dataset(
+        name=_name(path),
+        source=str(path),
+        X=X,
+        labels=None if labels is None else labels.labels,
+        class_names=() if labels is None else labels.class_names,
+        image_shape=image_shape,
+    )
+
+
+def _read_csv(path: Path, id_column: str | None, label_column: str | None) -> Dataset:
+    table = read_csv(path, id_column=id_column, label_column=label_column)
+    return Dataset(
+        name=_name(path),
+        source=str(path),
+        X=table.X,
+        labels=None if table.labels is None else table.labels.labels,
+        class_names=() if table.labels is None else table.labels.class_names,
+        row_ids=table.row_ids,
+    )
+
+
+def _read_images(path: Path, size: int | None, channels: int | None) -> Dataset:
+    images = read_image_folder(path, size=size, channels=channels)
+    return Dataset(
+        name=_name(path),
+        source=f"{path} ({len(images.row_ids):,} image files)",
+        X=images.X,
+        labels=None if images.labels is None else images.labels.labels,
+        class_names=() if images.labels is None else images.labels.class_names,
+        row_ids=images.row_ids,
+        image_shape=images.image_shape,
+    )
+
+
+def _name(path: Path) -> str:
+    """Return the path's last part without the suffixes of formats."""
+    name = path.resolve().name
+    for suffix in (".gz", ".npy", ".npz", ".csv"):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
+    return plain_name(name)
+
+
+def _converted(dataset: Dataset, size: int | None, channels: int | None) -> Dataset:
+    """Return the data set with its images resized and converted, if that was asked for."""
+    if size is None and channels is None:
+        return dataset
+    if dataset.image_shape is None or dataset.X.dtype != np.uint8:
+        what = "a table" if dataset.image_shape is None else f"images of {dataset.X.dtype}"
+        raise ParameterError(
+            f"data.size and data.channels are for images of 8-bit pixels, and {dataset.source} "
+            f"holds {what}. Leave them out."
+        )
+    X, shape = convert_rows(dataset.X, dataset.image_shape, size=size, channels=channels)
+    return replace(dataset, X=X, image_shape=shape)
+
+
+def _check_options(size: int | None, channels: int | None) -> None:
+    if size is not None and not 1 <= size <= _LARGEST_SIZE:
+        raise ParameterError(
+            f"data.size={size} is out of range. Expected pixels, from 1 to {_LARGEST_SIZE}."
+        )
+    if channels is not None and channels not in _CHANNELS:
+        raise ParameterError(
+            f"data.channels={channels} is unknown. Choose 1 for grey or 3 for colour."
+        )
+
+
+def _refuse_columns(source: str, id_column: str | None, label_column: str | None) -> None:
+    if id_column is not None or label_column is not None:
+        raise ParameterError(
+            f"data.id_column and data.label_column name columns of a CSV, and {source} is none. "
+            "Leave them out."
+        )

@@ -1,0 +1,43 @@
+"""Lines of a CSV file, as UTF-8, with one clear error for whatever else the file may be."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from latentmix.data.limits import unreadable
+from latentmix.errors import FormatError
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """Yield an iterator of (line number from 1, stripped cells), blank lines left out.
+
+    Raises
+    ------
+    MissingError
+        If the file cannot be read.
+    FormatError
+        If it is not UTF-8 text or no CSV.
+    """
+    try:
+        # utf-8-sig: spreadsheets begin their files with a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield _lines(csv.reader(file, strict=True))
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"{path} is no UTF-8 text (byte {error.start}). Expected a CSV file; save it as UTF-8."
+        ) from error
+    except csv.Error as error:
+        raise FormatError(f"{path} is no CSV: {error}. Expected cells parted by commas.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _lines(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    for cells in reader:
+        stripped = [cell.strip() for cell in cells]
+        if any(stripped):
+            yield reader.line_num, stripped  # type: ignore[attr-defined]
