@@ -1,0 +1,104 @@
+"""Writing files so that a reader finds the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save as tensors_to_bytes
+
+from latentmix.errors import WriteError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one beside it, flushed to disk and renamed.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written or the disk is full; an earlier file is left as it was.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise WriteError(
+            f"{path} cannot be written: {error.strerror or error}. Expected a writable folder with "
+            "room on its disk; choose another or free some."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys; NaN and infinity are refused, as JSON has none."""
+    text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table with a header line."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as safetensors: the same arrays give the same bytes."""
+    # `np.asarray(order="C")` keeps scalars scalar, which `ascontiguousarray` does not.
+    ordered = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
+    write_bytes(path, tensors_to_bytes(ordered))
+
+
+def claim_folder(path: Path) -> None:
+    """Make a new or empty folder one's own, and prove that it can be written.
+
+    Raises
+    ------
+    WriteError
+        If it holds anything, is a file, or cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = next(path.iterdir(), None)
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be made or read as a folder: {error.strerror or error}. Choose another "
+            "folder."
+        ) from error
+    if taken is not None:
+        raise WriteError(
+            f"{path} is not empty: it holds {taken.name!r}. Expected a new or empty folder; choose "
+            "another or empty it."
+        )
+    probe = path / ".probe"
+    write_bytes(probe, b"")
+    probe.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the rename itself, where the system lets a folder be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
