@@ -1,0 +1,24 @@
+"""How good an answer is: NumPy in, floats out, everything in nats or in [0, 1]."""
+
+from latentmix.metrics.classification import accuracy, confusion_matrix
+from latentmix.metrics.clustering import (
+    adjusted_rand_index,
+    contingency_table,
+    hungarian_accuracy,
+    normalized_mutual_info,
+    purity,
+    purity_per_component,
+)
+from latentmix.metrics.density import active_dimensions
+
+__all__ = [
+    "accuracy",
+    "active_dimensions",
+    "adjusted_rand_index",
+    "confusion_matrix",
+    "contingency_table",
+    "hungarian_accuracy",
+    "normalized_mutual_info",
+    "purity",
+    "purity_per_component",
+]
