@@ -1,0 +1,221 @@
+"""Recipes: everything that decides a run besides data and seed, in one frozen record.
+
+A recipe is TOML. ``default.toml`` is complete, and the only place where defaults stand; every
+other recipe says what differs from it. ``--set a.b=c`` changes one value.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from latentmix.errors import MissingError, RecipeError, did_you_mean, unknown_name
+
+_strict = ConfigDict(strict=True, extra="forbid")
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=_strict)
+class DataSection:
+    """How files are read; None leaves the data as they are."""
+
+    size: Count | None = None
+    channels: Literal[1, 3] | None = None
+    id_column: str | None = None
+    label_column: str | None = None
+
+
+@dataclass(frozen=True, config=_strict)
+class VaeSection:
+    """Parameters of :class:`latentmix.VAE`."""
+
+    latent_dim: Count
+    likelihood: Literal["auto", "bernoulli", "relu-bernoulli", "gaussian"]
+    heads: Literal["linear", "relu"]
+    kl_weight: NotNegative
+    kl_warmup_epochs: Annotated[int, Field(ge=0)]
+    batch_size: Count
+    max_epochs: Count
+    min_steps: Annotated[int, Field(ge=0)]
+    learning_rate: Positive
+    schedule: Literal["cosine", "constant"]
+    hidden_dims: Annotated[list[Count], Field(min_length=1)] | None = None
+
+
+@dataclass(frozen=True, config=_strict)
+class MixtureSection:
+    """Parameters of :class:`latentmix.GaussianMixture`."""
+
+    n_components: Count
+    covariance_type: Literal["full", "tied", "diag", "spherical"]
+    init_params: Literal["kmeans", "k-means++", "random", "random_from_data"]
+    n_init: Count
+    tol: NotNegative
+    max_iter: Count
+    reg_covar: NotNegative
+
+
+@dataclass(frozen=True, config=_strict)
+class LatentMixtureSection:
+    """Parameters of :class:`latentmix.LatentMixture`."""
+
+    latents: Literal["z", "mean"]
+    smoothing: NotNegative
+
+
+@dataclass(frozen=True, config=_strict)
+class ReportSection:
+    """What is scored and shown besides."""
+
+    n_components: list[Count]
+    draws: Count
+    images: Count
+
+
+@dataclass(frozen=True, config=_strict)
+class Recipe:
+    """A complete recipe."""
+
+    name: str
+    description: str
+    data: DataSection
+    vae: VaeSection
+    mixture: MixtureSection
+    latent_mixture: LatentMixtureSection
+    report: ReportSection
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, readable by `load_recipe` when kept as JSON."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the shipped recipes, `default` first."""
+    folder = files("latentmix") / "recipes"
+    names = {path.name.removesuffix(".toml") for path in folder.iterdir()}
+    return ("default", *sorted(name for name in names if not name.startswith(("default", "_"))))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return a shipped recipe or one in a file, with overrides such as ``vae.latent_dim=10``.
+
+    Raises
+    ------
+    RecipeError
+        For an unknown recipe, an unknown key, or a value that the key does not accept.
+    MissingError
+        For a file that is not there.
+    """
+    values = _shipped("default")
+    if name_or_path != "default":
+        values = _layered(values, _values_of(name_or_path), name_or_path)
+    for override in overrides:
+        values = _layered(values, _parsed_override(override), "--set")
+    try:
+        # Strict in JSON's types: a number for a number, never a string for it.
+        return TypeAdapter(Recipe).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise RecipeError(_first_problem(error, name_or_path)) from error
+
+
+def _values_of(name_or_path: str) -> dict[str, Any]:
+    if name_or_path in recipe_names():
+        return _shipped(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix not in (".toml", ".json"):
+        raise RecipeError(
+            f"{unknown_name('recipe', name_or_path, recipe_names())} A file ends in .toml or .json."
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise MissingError(
+            f"{path} cannot be read as a recipe: {error.strerror}. Give a shipped recipe's name or "
+            "a file that exists."
+        ) from error
+    except ValueError as error:
+        raise RecipeError(f"{path} is no valid {path.suffix[1:].upper()}: {error}.") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} holds a {type(values).__name__}. Expected sections of keys.")
+    # A recipe without a name is known by its file's.
+    return {"name": path.stem, **values}
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    return tomllib.loads((files("latentmix") / "recipes" / f"{name}.toml").read_text("utf-8"))
+
+
+def _layered(below: Mapping[str, Any], above: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return `below` with the keys of `above` in their place; unknown keys are refused."""
+    merged = dict(below)
+    for key, value in above.items():
+        section = _SECTIONS.get(key)
+        if section is None:
+            if key not in _TOP:
+                raise RecipeError(_unknown_key(key, [*_TOP, *_SECTIONS], source))
+            merged[key] = value
+            continue
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{source}: {key} is a section. Expected keys in it, as in [{key}].")
+        known = [field.name for field in fields(section)]
+        for name in value:
+            if name not in known:
+                dotted = [f"{key}.{other}" for other in known]
+                raise RecipeError(_unknown_key(f"{key}.{name}", dotted, source))
+        merged[key] = {**merged.get(key, {}), **value}
+    return merged
+
+
+def _unknown_key(key: str, known: Sequence[str], source: str) -> str:
+    """Return the sentence for an unknown key, naming its section's keys."""
+    hint = did_you_mean(key, known) or did_you_mean(key, _all_keys())
+    return f"{source}: the recipe key {key!r} is unknown. Known are {', '.join(known)}.{hint}"
+
+
+def _parsed_override(override: str) -> dict[str, Any]:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys) or len(keys) > 2:
+        raise RecipeError(
+            f"--set {override!r} is no assignment. Expected section.key=value, such as "
+            "vae.latent_dim=10."
+        )
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        # Bare words need no quotes on the command line.
+        value = text.strip()
+    return {keys[0]: value} if len(keys) == 1 else {keys[0]: {keys[1]: value}}
+
+
+def _first_problem(error: ValidationError, source: str) -> str:
+    """Return pydantic's first complaint as one sentence of ours."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    expected = problem["msg"].removeprefix("Input should be ")
+    return f"{source}: {where}={problem['input']!r} is not accepted. Expected {expected}."
+
+
+_SECTIONS: Final = {
+    "data": DataSection,
+    "vae": VaeSection,
+    "mixture": MixtureSection,
+    "latent_mixture": LatentMixtureSection,
+    "report": ReportSection,
+}
+_TOP = ("name", "description")
+
+
+def _all_keys() -> list[str]:
+    return [f"{name}.{field.name}" for name, kind in _SECTIONS.items() for field in fields(kind)]

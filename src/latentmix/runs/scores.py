@@ -1,0 +1,96 @@
+"""The figures of a run: how well clusters match classes, and how well the model fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from latentmix import metrics
+from latentmix.estimators import GaussianMixture, LatentMixture
+from latentmix.runs.parts import Latents, Parts
+
+
+def scores_of(model: LatentMixture, latents: Latents, parts: Parts, part: str) -> dict[str, Any]:
+    """Return how a model's mixture was fitted, and its clustering scores on one part's rows."""
+    mixture = model.mixture_
+    labels = parts.labels(part)
+    return {
+        "n_components": mixture.n_components,
+        "latents": model.latents,
+        "log_likelihood": mixture.lower_bound_,
+        "n_iter": mixture.n_iter_,
+        "converged": mixture.converged_,
+        "labelled_rows": int((labels >= 0).sum()),
+        **clustering_scores(model, latents.means[part], labels, parts.dataset.class_names),
+    }
+
+
+def clustering_scores(
+    model: LatentMixture, means: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
+) -> dict[str, float]:
+    """Score a model's clusters, and its classes if they have names, on labelled rows.
+
+    Parameters
+    ----------
+    model : LatentMixture
+    means : (N, L)
+        Posterior means of the rows.
+    labels : (N,) int
+        Indices into `class_names`; -1 is unknown and left out.
+    class_names : tuple of str
+
+    Returns
+    -------
+    dict
+        Shares in [0, 1] (ARI in [-1, 1]); empty without labelled rows.
+    """
+    known = labels >= 0
+    if not known.any():
+        return {}
+    responsibilities = model.mixture_.predict_proba(means[known])
+    table = metrics.contingency_table(
+        responsibilities.argmax(axis=1), labels[known], responsibilities.shape[1], len(class_names)
+    )
+    scores = {
+        "accuracy_hungarian": metrics.hungarian_accuracy(table),
+        "nmi": metrics.normalized_mutual_info(table),
+        "ari": metrics.adjusted_rand_index(table),
+        "purity": metrics.purity(table),
+    }
+    if hasattr(model, "classes_"):
+        names = model.classes_of(responsibilities @ model.class_probabilities_)
+        true = np.asarray(class_names, dtype=str)[labels[known]]
+        scores["accuracy_named"] = float(np.mean(names == true))
+    return scores
+
+
+def density_scores(model: LatentMixture, X: np.ndarray, n_draws: int) -> dict[str, Any]:
+    """Return the ELBO and its terms on rows, in nats, at KL weight 1 whatever the recipe's.
+
+    `reconstruction` is -E_q[log p(x|z)], the cross entropy for grey images. The ELBO stands under
+    N(0, I) and again with the fitted mixture as prior; `objective`, what training minimised,
+    carries the recipe's KL weight and is no ELBO where that is not 1.
+    """
+    vae = model.vae_
+    bound = vae.draws(X, n_draws)
+    reconstruction = float(bound.reconstruction.mean()) - vae.log_jacobian_
+    kl = bound.kl.mean(axis=0, dtype=np.float64)
+    gap = bound.log_posterior - _log_prior(model.mixture_, bound.z)
+    return {
+        "rows": len(X),
+        "draws": n_draws,
+        "reconstruction": reconstruction,
+        "kl": float(kl.sum()),
+        "kl_per_dimension": kl.tolist(),
+        "active_dimensions": metrics.active_dimensions(kl),
+        "elbo": -reconstruction - float(kl.sum()),
+        "kl_mixture_prior": float(gap.mean()),
+        "elbo_mixture_prior": -reconstruction - float(gap.mean()),
+        "objective": reconstruction + vae.kl_weight * float(kl.sum()),
+    }
+
+
+def _log_prior(mixture: GaussianMixture, z: np.ndarray) -> np.ndarray:
+    n_rows, n_draws, latent_dim = z.shape
+    return mixture.score_samples(z.reshape(-1, latent_dim)).reshape(n_rows, n_draws)

@@ -1,0 +1,225 @@
+"""The tables behind the pictures: one CSV a figure, written before any figure is drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from latentmix import metrics
+from latentmix.estimators import LatentMixture
+from latentmix.runs.parts import Latents, Parts, write_rows
+from latentmix.runs.recipe import Recipe
+from latentmix.storage.files import write_bytes, write_csv, write_json
+from latentmix.training.events import EpochEnd
+
+MOST_POINTS = 5000
+SAMPLES_PER_COMPONENT = 8
+
+
+def write_history(models: Sequence[LatentMixture], out: Path) -> None:
+    """Write history.jsonl, and the tables of the loss and of every mixture's EM iterations."""
+    history: list[EpochEnd] = models[0].vae_.history_
+    lines = []
+    rows = []
+    for record in history:
+        entry = asdict(record)
+        # Times differ from run to run; metrics.json has their sum.
+        del entry["seconds"]
+        lines.append(json.dumps(entry, sort_keys=True))
+        for part, means in (("train", record.train), ("validation", record.validation)):
+            if means is not None:
+                rows.append((record.epoch, part, means.reconstruction, means.kl, means.objective))
+    write_bytes(out / "history.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    write_csv(
+        out / "figures" / "loss.csv", ("epoch", "split", "reconstruction", "kl", "objective"), rows
+    )
+    write_csv(
+        out / "figures" / "em.csv",
+        ("n_components", "latents", "iteration", "log_likelihood"),
+        (
+            (model.mixture_.n_components, model.latents, iteration, bound)
+            for model in models
+            for iteration, bound in enumerate(model.mixture_.lower_bounds_, start=1)
+        ),
+    )
+
+
+def write_tables(
+    model: LatentMixture, latents: Latents, parts: Parts, recipe: Recipe, out: Path
+) -> None:
+    """Write rows.csv, and the tables of what the model shows: images, clusters, latent space."""
+    figures = out / "figures"
+    ratio = _write_latent_space(model, latents, parts, figures / "latent_space.csv")
+    _write_reconstructions(model, parts, recipe.report.images, figures / "reconstructions.csv")
+    _write_samples(model, figures / "samples.csv")
+    write_named_tables(model, latents, parts, out)
+    dataset = parts.dataset
+    write_json(
+        figures / "figures.json",
+        {
+            "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
+            "name": dataset.name,
+            "recipe": recipe.name,
+            "feature_names": None,
+            "explained_variance_ratio": ratio,
+            "n_components": model.mixture_.n_components,
+            "latents": model.latents,
+        },
+    )
+
+
+def write_named_tables(model: LatentMixture, latents: Latents, parts: Parts, out: Path) -> None:
+    """Write the tables that change when components get names."""
+    write_rows(model, latents, parts, out / "rows.csv")
+    _write_clusters(model, latents, parts, out / "figures" / "clusters.csv")
+    known = parts.labels("test") >= 0
+    if hasattr(model, "classes_") and known.any():
+        _write_confusion(model, latents, parts, out / "figures" / "confusion.csv")
+
+
+def _write_latent_space(
+    model: LatentMixture, latents: Latents, parts: Parts, path: Path
+) -> list[float]:
+    """Project test rows on the first two principal components of the training latents."""
+    pca = PCA(n_components=min(2, latents.z.shape[1]), svd_solver="covariance_eigh")
+    pca.fit(latents.train(model.latents))
+    means = latents.means["test"][:MOST_POINTS]
+    points = np.zeros((len(means), 2))
+    points[:, : pca.n_components_] = pca.transform(means)
+    components, classes = _answers(model, means)
+    true = _class_names(parts, "test")[:MOST_POINTS]
+    write_csv(
+        path,
+        ("pc1", "pc2", "component", "predicted", "true"),
+        (
+            (f"{a:.5f}", f"{b:.5f}", component, predicted, name)
+            for (a, b), component, predicted, name in zip(
+                points, components, classes, true, strict=True
+            )
+        ),
+    )
+    return [float(ratio) for ratio in pca.explained_variance_ratio_]
+
+
+def _write_reconstructions(model: LatentMixture, parts: Parts, n_images: int, path: Path) -> None:
+    rows = parts.rows("test")[:n_images]
+    numbers = parts.numbers("test")[:n_images]
+    inputs = rows / 255.0 if rows.dtype == np.uint8 else rows
+    outputs = model.reconstruct(rows)
+    pairs = [
+        (number, kind, *_short(values))
+        for number, before, after in zip(numbers, inputs, outputs, strict=True)
+        for kind, values in (("input", before), ("output", after))
+    ]
+    write_csv(path, ("row", "kind", *_value_columns(rows.shape[1])), pairs)
+
+
+def _write_samples(model: LatentMixture, path: Path) -> None:
+    """Draw from every component: the same draws at every call."""
+    weights, names = model.mixture_.weights_, _component_names(model)
+    rows = []
+    for component, weight in enumerate(weights):
+        for values in model.sample(SAMPLES_PER_COMPONENT, component=component):
+            rows.append((component, f"{weight:.6f}", names[component].name, *_short(values)))
+    n_features = model.vae_.architecture_.n_features
+    write_csv(path, ("component", "weight", "class", *_value_columns(n_features)), rows)
+
+
+def _write_confusion(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
+    names = sorted({*parts.dataset.class_names, *model.classes_.astype(str)})
+    names = [*parts.dataset.class_names, *(n for n in names if n not in parts.dataset.class_names)]
+    index = {name: number for number, name in enumerate(names)}
+    labels = parts.labels("test")
+    known = labels >= 0
+    _, classes = _answers(model, latents.means["test"][known])
+    predicted = np.array([index[name] for name in classes])
+    matrix = metrics.confusion_matrix(labels[known], predicted, len(names))
+    write_csv(
+        path,
+        ("true", "predicted", "count"),
+        ((names[i], names[j], matrix[i, j]) for i in range(len(names)) for j in range(len(names))),
+    )
+
+
+def _write_clusters(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
+    n_components = model.mixture_.n_components
+    train, _ = _answers(model, latents.means["train"])
+    sizes = np.bincount(train, minlength=n_components)
+    test, _ = _answers(model, latents.means["test"])
+    known = parts.labels("test") >= 0
+    table = metrics.contingency_table(
+        test, parts.labels("test"), n_components, max(1, len(parts.dataset.class_names))
+    )
+    purity = metrics.purity_per_component(table)
+    names = _component_names(model)
+    write_csv(
+        path,
+        (
+            "component",
+            "weight",
+            "train_rows",
+            "class",
+            "class_probability",
+            "labelled_rows",
+            "purity",
+        ),
+        (
+            (
+                k,
+                f"{model.mixture_.weights_[k]:.6f}",
+                sizes[k],
+                names[k].name,
+                names[k].probability,
+                int(table[k].sum()),
+                f"{purity[k]:.4f}" if known.any() and table[k].sum() else "",
+            )
+            for k in range(n_components)
+        ),
+    )
+
+
+class _Name:
+    """A component's name and the probability it stands for; blank where it has none."""
+
+    def __init__(self, name: str, probability: str) -> None:
+        self.name, self.probability = name, probability
+
+
+def _component_names(model: LatentMixture) -> list[_Name]:
+    if not hasattr(model, "classes_"):
+        return [_Name("", "")] * model.mixture_.n_components
+    best = model.class_probabilities_.argmax(axis=1)
+    shares = model.class_probabilities_.max(axis=1)
+    unnamed = set(model.unnamed_components_.tolist())
+    return [
+        _Name("", "") if k in unnamed else _Name(str(model.classes_[c]), f"{share:.4f}")
+        for k, (c, share) in enumerate(zip(best, shares, strict=True))
+    ]
+
+
+def _answers(model: LatentMixture, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the component and the class name ('' without names) of each row."""
+    if not len(means):
+        return np.zeros(0, int), np.zeros(0, str)
+    responsibilities = model.mixture_.predict_proba(means)
+    components = responsibilities.argmax(axis=1)
+    if not hasattr(model, "classes_"):
+        return components, np.full(len(means), "")
+    return components, model.classes_of(responsibilities @ model.class_probabilities_).astype(str)
+
+
+def _class_names(parts: Parts, part: str) -> np.ndarray:
+    return np.array([*parts.dataset.class_names, ""], dtype=str)[parts.labels(part)]
+
+
+def _value_columns(n_features: int) -> list[str]:
+    return [f"v{i}" for i in range(n_features)]
+
+
+def _short(values: Iterable[float]) -> list[str]:
+    return [f"{value:.4g}" for value in values]
