@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latentmix.data.dataset import Dataset, Split
 from latentmix.data.labels import Labels, read_label_rows, read_labels
-from latentmix.data.loading import dataset_names, load
+from latentmix.data.loading import dataset_names, describe_dataset, load, name_of
 from latentmix.data.splits import split
 
 __all__ = [
@@ -12,7 +12,9 @@ __all__ = [
     "Labels",
     "Split",
     "dataset_names",
+    "describe_dataset",
     "load",
+    "name_of",
     "read_label_rows",
     "read_labels",
     "split",

@@ -42,6 +42,8 @@ class Dataset:
         File names or the id column; None where the row number is the id.
     image_shape : tuple of int or None
         (H, W) or (H, W, C); None for tables.
+    feature_names : tuple of str or None
+        The titles of a table's columns, if it has any.
     fixed_split : Split or None
         The official split, for sets that have one.
 
@@ -58,6 +60,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     row_ids: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
     fixed_split: Split | None = None
 
     def __post_init__(self) -> None:

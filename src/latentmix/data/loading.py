@@ -29,6 +29,11 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(sorted(DATASETS))
 
 
+def describe_dataset(name: str) -> str:
+    """Return what a named data set says of itself, in one line."""
+    return DATASETS[name].description
+
+
 def load(
     name_or_path: str | Path,
     *,
@@ -124,7 +129,7 @@ def _from_arrays(path: Path, data: np.ndarray, values: np.ndarray | None) -> Dat
     X, image_shape = as_rows(data, str(path))
     labels = None if values is None else encode_values(values, str(path))
     return Dataset(
-        name=_name(path),
+        name=name_of(path),
         source=str(path),
         X=X,
         labels=None if labels is None else labels.labels,
@@ -136,19 +141,20 @@ def _from_arrays(path: Path, data: np.ndarray, values: np.ndarray | None) -> Dat
 def _read_csv(path: Path, id_column: str | None, label_column: str | None) -> Dataset:
     table = read_csv(path, id_column=id_column, label_column=label_column)
     return Dataset(
-        name=_name(path),
+        name=name_of(path),
         source=str(path),
         X=table.X,
         labels=None if table.labels is None else table.labels.labels,
         class_names=() if table.labels is None else table.labels.class_names,
         row_ids=table.row_ids,
+        feature_names=table.titles,
     )
 
 
 def _read_images(path: Path, size: int | None, channels: int | None) -> Dataset:
     images = read_image_folder(path, size=size, channels=channels)
     return Dataset(
-        name=_name(path),
+        name=name_of(path),
         source=f"{path} ({len(images.row_ids):,} image files)",
         X=images.X,
         labels=None if images.labels is None else images.labels.labels,
@@ -158,9 +164,11 @@ def _read_images(path: Path, size: int | None, channels: int | None) -> Dataset:
     )
 
 
-def _name(path: Path) -> str:
-    """Return the path's last part without the suffixes of formats."""
-    name = path.resolve().name
+def name_of(name_or_path: str | Path) -> str:
+    """Return what `load` calls a data set: its name, or a path's last part without its suffix."""
+    if isinstance(name_or_path, str) and name_or_path in DATASETS:
+        return name_or_path
+    name = Path(name_or_path).expanduser().resolve().name
     for suffix in (".gz", ".npy", ".npz", ".csv"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return plain_name(name)

@@ -21,6 +21,7 @@ class Table(NamedTuple):
     X: np.ndarray
     row_ids: tuple[str, ...] | None
     labels: Labels | None
+    titles: tuple[str, ...]
 
 
 def read_csv(path: Path, *, id_column: str | None, label_column: str | None) -> Table:
@@ -67,10 +68,17 @@ def read_csv(path: Path, *, id_column: str | None, label_column: str | None) -> 
             "of each below a header of titles."
         )
     X = np.frombuffer(values, dtype=np.float64).reshape(n_rows, len(numeric))
-    check_finite(X, str(path), tuple(titles[column] for column in numeric))
+    shown = tuple(titles[column] for column in numeric)
+    check_finite(X, str(path), shown)
     _check_once(ids, f"{path}, column {id_column!r}", InputError)
     row_ids = tuple(ids) if id_at is not None else None
-    return Table(X, row_ids, encode_names(names) if label_at is not None else None)
+    return Table(X, row_ids, encode_names(names) if label_at is not None else None, shown)
+
+
+def read_titles(path: Path) -> tuple[str, ...]:
+    """Return the titles in the header of a CSV file; raises as `read_csv`."""
+    with open_csv(path) as lines:
+        return tuple(_titles(next(lines, (0, []))[1], path))
 
 
 def _numbers(cells: list[str], titles: list[str], numeric: list[int], place: str) -> list[float]:
