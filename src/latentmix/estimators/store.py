@@ -56,6 +56,7 @@ def write_model(model: Model, path: Path) -> None:
         _write_mixture(model, path, record)
     else:
         record["latents"], record["smoothing"] = model.latents, model.smoothing
+        record["random_state"] = _plain(model)["random_state"]
         _write_vae(model.vae_, path, record)
         _write_mixture(model.mixture_, path, record, _names(model, record))
     write_json(path / "model.json", record)
@@ -144,7 +145,7 @@ def _names(model: LatentMixture, record: dict[str, Any]) -> dict[str, np.ndarray
     }
 
 
-def _plain(model: VAE | GaussianMixture) -> dict[str, Any]:
+def _plain(model: Model) -> dict[str, Any]:
     """Return the constructor's parameters that JSON can hold (arrays to start from are left)."""
     parameters = model.get_params(deep=False)
     if parameters["random_state"] is not None and not isinstance(parameters["random_state"], int):
@@ -219,6 +220,7 @@ def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) ->
         mixture=GaussianMixture(**mixture.get_params()),
         latents=record["latents"],
         smoothing=record["smoothing"],
+        random_state=record["random_state"],
     )
     model.vae_, model.mixture_ = vae, mixture
     _set_features(model, vae.n_features_in_, record)

@@ -306,8 +306,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return what the network is given: bytes as they are, floats in prepared units."""
         if self.likelihood_ == "gaussian":
             return ((X - self.shift_) / self.scale_).astype(np.float32)
-        if X.dtype == np.uint8:
-            return X if self.scale_[0] == 255.0 else X.astype(np.float32)
+        if X.dtype == np.uint8 and self.scale_[0] == 255.0:
+            return X
         if X.size and (X.min() < 0 or X.max() > 1):
             raise InputError(
                 f"X holds values in [{X.min():.4g}, {X.max():.4g}] but likelihood="
