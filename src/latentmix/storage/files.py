@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -92,6 +93,31 @@ def claim_folder(path: Path) -> None:
     probe = path / ".probe"
     write_bytes(probe, b"")
     probe.unlink()
+
+
+def replace_folder(old: Path, new: Path) -> None:
+    """Put the folder `new` in the place of `old`, both on one disk; on failure `old` stays.
+
+    Raises
+    ------
+    WriteError
+        If either cannot be renamed.
+    """
+    aside = new.with_name(f"{new.name}.old")
+    try:
+        old.rename(aside)
+        try:
+            new.rename(old)
+        except OSError:
+            aside.rename(old)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+        _flush_folder(old.parent)
+    except OSError as error:
+        raise WriteError(
+            f"{old} cannot be replaced: {error.strerror or error}. Expected a folder that can be "
+            "renamed; check the rights of the one it stands in."
+        ) from error
 
 
 def _flush_folder(folder: Path) -> None:
