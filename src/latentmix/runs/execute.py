@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,17 +22,24 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from latentmix.data import Dataset, split
-from latentmix.errors import InputError, WriteError
+from latentmix.errors import InputError, ParameterError, WriteError
 from latentmix.estimators import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
 from latentmix.runs.environment import environment
-from latentmix.runs.parts import Latents, Parts, encode, name_components, write_latents
+from latentmix.runs.parts import (
+    Latents,
+    Parts,
+    encode,
+    name_components,
+    parts_of,
+    write_latents,
+)
 from latentmix.runs.recipe import Recipe
-from latentmix.runs.scores import density_scores, scores_of
+from latentmix.runs.scores import density_scores, naming_record, scores_of
 from latentmix.runs.tables import write_history, write_tables
 from latentmix.storage.files import claim_folder, write_json
-from latentmix.storage.manifest import seal
+from latentmix.storage.manifest import MANIFEST, seal
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import Listener, Stage
 
@@ -49,16 +56,6 @@ class Request:
     out: Path
     seed: int
     command: tuple[str, ...] = ()
-
-
-def default_out(recipe: Recipe, dataset: Dataset, seed: int, parent: Path = Path("runs")) -> Path:
-    """Return a folder that is not taken: ``runs/mnist-default-seed0``, then ``...-2``, ``-3``."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{dataset.name}-{recipe.name}-seed{seed}")
-    out, number = parent / stem, 1
-    while out.exists():
-        number += 1
-        out = parent / f"{stem}-{number}"
-    return out
 
 
 def execute(
@@ -89,31 +86,19 @@ def execute(
         On Ctrl-C or SIGTERM, with a checkpoint in the folder.
     """
     began = time.perf_counter()
-    recipe, out = request.recipe, request.out
     parts = split_rows(request)
-    open_folder(request)
-    write_json(out / "environment.json", environment(request.seed, list(request.command)))
-    checkpoint = Checkpoint(out)
-    with _quiet_about_convergence():
-        model = _fit(request, parts, checkpoint, listener)
-        latents = encode(model, parts, request.seed)
-        models = [model, *_siblings(model, latents, recipe, listener)]
+    with _opened(request) as checkpoint:
+        models, latents = _models(request, parts, checkpoint, listener)
     for each in models:
         name_components(each, latents, parts)
     listener(Stage("Scoring the test rows and writing the run folder"))
-    metrics: dict[str, Any] = {
-        "format": 1,
-        "data": {"name": request.dataset.name, "rows": parts.sizes()},
-        "scores": [scores_of(each, latents, parts, "test") for each in models],
-        "validation_scores": [scores_of(each, latents, parts, "validation") for each in models],
-        "test": density_scores(model, parts.rows("test"), recipe.report.draws),
-    }
-    write_model(model, out / "model")
+    metrics = _metrics(request, models, latents, parts)
+    out = request.out
+    write_model(models[0], out / "model")
     write_latents(latents, parts, out)
     write_history(models, out)
-    write_tables(model, latents, parts, recipe, out)
+    write_tables(models[0], latents, parts, request.dataset, request.recipe, out)
     draw(out)
-    metrics["training_seconds"] = round(model.vae_.history_[-1].seconds, 2)
     metrics["wall_seconds"] = round(time.perf_counter() - began, 2)
     write_json(out / "metrics.json", metrics)
     checkpoint.remove()
@@ -129,7 +114,7 @@ def split_rows(request: Request) -> Parts:
             f"{dataset.source} holds {len(dataset.X)} rows. Expected at least {FEWEST_ROWS}, to "
             "split them into training, validation and test rows; give more."
         )
-    parts = Parts(dataset, split(dataset, seed=request.seed))
+    parts = parts_of(dataset, split(dataset, seed=request.seed))
     most = max(recipe.mixture.n_components, *recipe.report.n_components)
     if len(parts.split.train) < most:
         raise InputError(
@@ -140,23 +125,39 @@ def split_rows(request: Request) -> Parts:
     return parts
 
 
-def open_folder(request: Request) -> None:
-    """Claim a new folder, or go on in one that holds the same run, not ended.
+@contextmanager
+def _opened(request: Request) -> Iterator[Checkpoint]:
+    """Open the run's folder and yield its checkpoint; bad input leaves no new folder behind."""
+    going_on = _claim(request)
+    checkpoint = Checkpoint(request.out)
+    try:
+        write_json(
+            request.out / "environment.json", environment(request.seed, list(request.command))
+        )
+        yield checkpoint
+    except (InputError, ParameterError):
+        if not going_on and not checkpoint.index.exists():
+            shutil.rmtree(request.out, ignore_errors=True)
+        raise
+
+
+def _claim(request: Request) -> bool:
+    """Claim a new folder, or say True of one that holds the same run, not ended.
 
     Raises
     ------
     WriteError
         If it holds something else.
     """
-    out, wanted = request.out, _identity(request)
+    out, wanted = request.out, identity(request)
     begun = out / "request.json"
-    if begun.is_file() and not (out / "manifest.json").exists():
+    if begun.is_file() and not (out / MANIFEST).exists():
         try:
             found = json.loads(begun.read_text())
         except (OSError, ValueError):
             found = None
         if found == wanted:
-            return
+            return True
         raise WriteError(
             f"{out} holds another run that did not end (another recipe, data set or seed). Choose "
             "another folder with --out, or remove that one."
@@ -164,20 +165,56 @@ def open_folder(request: Request) -> None:
     claim_folder(out)
     write_json(begun, wanted)
     write_json(out / "recipe.json", request.recipe.to_json())
+    return False
 
 
-def _identity(request: Request) -> dict[str, Any]:
+def identity(request: Request) -> dict[str, Any]:
     """Return what makes two requests the same run."""
-    X = np.ascontiguousarray(request.dataset.X)
+    dataset = request.dataset
     return {
         "recipe": request.recipe.to_json(),
         "seed": request.seed,
         "data": {
-            "name": request.dataset.name,
-            "shape": list(X.shape),
-            "dtype": str(X.dtype),
-            "sha256": hashlib.sha256(X.data).hexdigest(),
+            "name": dataset.name,
+            "shape": list(dataset.X.shape),
+            "dtype": str(dataset.X.dtype),
+            "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
+            "feature_names": None if dataset.feature_names is None else list(dataset.feature_names),
+            "has_ids": dataset.row_ids is not None,
+            "sha256": sha256_of(dataset.X),
+            "labels_sha256": None if dataset.labels is None else sha256_of(dataset.labels),
         },
+    }
+
+
+def sha256_of(array: np.ndarray) -> str:
+    """Return the SHA-256 of an array's values in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def _models(
+    request: Request, parts: Parts, checkpoint: Checkpoint, listener: Listener
+) -> tuple[list[LatentMixture], Latents]:
+    """Return the recipe's model and then its siblings, fitted without labels; and the latents."""
+    with _quiet_about_convergence():
+        model = _fit(request, parts, checkpoint, listener)
+        latents = encode(model, request.dataset.X, parts, request.seed)
+        return [model, *_siblings(model, latents, request.recipe, listener)], latents
+
+
+def _metrics(
+    request: Request, models: Sequence[LatentMixture], latents: Latents, parts: Parts
+) -> dict[str, Any]:
+    """Return what metrics.json holds, but for the wall time."""
+    test = request.dataset.X[parts.numbers("test")]
+    return {
+        "format": 1,
+        "data": {"name": request.dataset.name, "rows": parts.sizes()},
+        "naming": naming_record(parts),
+        "scores": [scores_of(each, latents, parts, "test") for each in models],
+        "validation_scores": [scores_of(each, latents, parts, "validation") for each in models],
+        "test": density_scores(models[0], test, request.recipe.report.draws),
+        "training_seconds": round(models[0].vae_.history_[-1].seconds, 2),
     }
 
 
@@ -185,23 +222,36 @@ def _fit(
     request: Request, parts: Parts, checkpoint: Checkpoint, listener: Listener
 ) -> LatentMixture:
     """Train the VAE and fit the recipe's mixture; no label is seen."""
-    recipe = request.recipe
+    recipe, X = request.recipe, request.dataset.X
     model = LatentMixture(
-        vae=VAE(**asdict(recipe.vae)),
+        vae=VAE(**{**asdict(recipe.vae), "likelihood": _likelihood(request)}),
         mixture=GaussianMixture(**asdict(recipe.mixture)),
         latents=recipe.latent_mixture.latents,
         smoothing=recipe.latent_mixture.smoothing,
         random_state=request.seed,
     )
     listener(Stage(f"Training on {len(parts.split.train):,} rows"))
-    validation = parts.rows("validation")
+    validation = X[parts.numbers("validation")]
     model.fit(
-        parts.rows("train"),
+        X[parts.numbers("train")],
         validation_data=validation if len(validation) else None,
         listener=listener,
         keeper=checkpoint,
     )
     return model
+
+
+def _likelihood(request: Request) -> str:
+    """Return the recipe's likelihood; 'auto' is Bernoulli for data declared in [0, 1].
+
+    Images of floats within [0, 1] are intensities by convention, and count as declared.
+    """
+    recipe, dataset = request.recipe, request.dataset
+    if recipe.vae.likelihood != "auto" or dataset.X.dtype == np.uint8:
+        return recipe.vae.likelihood
+    inside = bool(dataset.X.min() >= 0 and dataset.X.max() <= 1)
+    declared = recipe.data.unit_interval or (dataset.image_shape is not None and inside)
+    return "bernoulli" if declared else "auto"
 
 
 def _siblings(

@@ -8,40 +8,42 @@ part is used for naming: the fit never saw a label, so training rows name as wel
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from latentmix.data import Dataset, Split
+from latentmix.data import Dataset, Labels, Split
 from latentmix.estimators import LatentMixture
 from latentmix.storage.files import write_csv, write_tensors
+from latentmix.storage.manifest import Sealed
 
 PARTS: Final = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A data set and its split."""
+    """Which row belongs to which part, what it is called, and its label as far as known."""
 
-    dataset: Dataset
     split: Split
+    known: Labels
+    row_ids: Sequence[str] | None
 
     def numbers(self, part: str) -> np.ndarray:
         """Return the row numbers of a part."""
         numbers: np.ndarray = getattr(self.split, part)
         return numbers
 
-    def rows(self, part: str) -> np.ndarray:
-        """Return the rows of a part, (n, D)."""
-        return self.dataset.X[self.numbers(part)]
-
     def labels(self, part: str) -> np.ndarray:
         """Return the class indices of a part, -1 where unknown, (n,)."""
-        if self.dataset.labels is None:
-            return np.full(len(self.numbers(part)), -1)
-        return self.dataset.labels[self.numbers(part)]
+        return np.asarray(self.known.labels[self.numbers(part)])
+
+    def class_names(self, part: str) -> np.ndarray:
+        """Return the known class names of a part, '' where unknown, (n,)."""
+        names = np.array([*self.known.class_names, ""], dtype=str)
+        return np.asarray(names[self.labels(part)])
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows of each part."""
@@ -49,9 +51,18 @@ class Parts:
 
     def naming_parts(self) -> tuple[str, ...]:
         """Return the parts whose labelled rows name the components."""
-        labels = self.dataset.labels
-        partly = labels is not None and bool((labels < 0).any())
+        partly = bool((self.known.labels < 0).any())
         return ("train", "validation") if partly else ("validation",)
+
+    def n_naming(self) -> int:
+        """Return how many labelled rows name the components."""
+        return sum(int((self.labels(part) >= 0).sum()) for part in self.naming_parts())
+
+
+def parts_of(dataset: Dataset, split: Split) -> Parts:
+    """Return the parts of a data set."""
+    labels = dataset.labels if dataset.labels is not None else np.full(len(dataset.X), -1)
+    return Parts(split, Labels(labels, dataset.class_names), dataset.row_ids)
 
 
 @dataclass(frozen=True)
@@ -66,31 +77,25 @@ class Latents:
         return self.z if kind == "z" else self.means["train"]
 
 
-def encode(model: LatentMixture, parts: Parts, seed: int) -> Latents:
-    """Return the latents of every row."""
-    train = parts.rows("train")
-    z = model.latents_ if model.latents == "z" else model.vae_.sample_posterior(train, seed)
-    return Latents(
-        z,
-        {
-            part: model.transform(parts.rows(part))
-            if len(parts.numbers(part))
-            else np.zeros((0, z.shape[1]), z.dtype)
-            for part in PARTS
-        },
-    )
+def encode(model: LatentMixture, X: np.ndarray, parts: Parts, seed: int) -> Latents:
+    """Return the latents of every row of X."""
+    rows = {part: X[parts.numbers(part)] for part in PARTS}
+    z = model.latents_ if model.latents == "z" else model.vae_.sample_posterior(rows["train"], seed)
+    nothing = np.zeros((0, z.shape[1]), z.dtype)
+    means = {part: model.transform(x) if len(x) else nothing for part, x in rows.items()}
+    return Latents(z, means)
 
 
 def name_components(model: LatentMixture, latents: Latents, parts: Parts) -> None:
     """Name a model's components by the labelled rows that are for naming, if there are any."""
-    labels = np.concatenate([parts.labels(part) for part in parts.naming_parts()])
+    if not parts.n_naming():
+        return
+    names = np.concatenate([parts.class_names(part) for part in parts.naming_parts()])
     means = np.concatenate([latents.means[part] for part in parts.naming_parts()])
-    if (labels >= 0).any():
-        names = np.array([*parts.dataset.class_names, ""], dtype=str)
-        with warnings.catch_warnings():
-            # Components that no labelled row reached stand in the table of clusters.
-            warnings.simplefilter("ignore", UserWarning)
-            model.label_latents(means, names[labels])
+    with warnings.catch_warnings():
+        # Components that no labelled row reached stand in the table of clusters.
+        warnings.simplefilter("ignore", UserWarning)
+        model.label_latents(means, names)
 
 
 def write_latents(latents: Latents, parts: Parts, out: Path) -> None:
@@ -102,24 +107,50 @@ def write_latents(latents: Latents, parts: Parts, out: Path) -> None:
     write_tensors(out / "latents.safetensors", tensors)
 
 
+def read_latents(sealed: Sealed) -> tuple[Latents, Split]:
+    """Return what `write_latents` wrote."""
+    tensors = sealed.tensors("latents.safetensors")
+    means = {part: tensors[f"{part}_mean"] for part in PARTS}
+    split = Split(*(tensors[f"{part}_rows"] for part in PARTS))
+    return Latents(tensors["train_z"], means), split
+
+
 def write_rows(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
     """Write what was found for every row of the data set, in its order."""
-    dataset = parts.dataset
     found: list[tuple[object, ...]] = []
     for part in PARTS:
         numbers = parts.numbers(part)
         if not len(numbers):
             continue
-        responsibilities = model.mixture_.predict_proba(latents.means[part])
-        components = responsibilities.argmax(axis=1)
-        classes, shares = np.full(len(numbers), ""), np.full(len(numbers), "")
-        if hasattr(model, "classes_"):
-            probabilities = responsibilities @ model.class_probabilities_
-            classes = model.classes_of(probabilities)
-            shares = np.array([f"{p:.4f}" for p in probabilities.max(axis=1)])
-        ids = numbers if dataset.row_ids is None else [dataset.row_ids[i] for i in numbers]
-        found += list(
-            zip(numbers, ids, [part] * len(numbers), components, classes, shares, strict=True)
-        )
+        answers = answers_at(model, latents.means[part])
+        ids = numbers if parts.row_ids is None else [parts.row_ids[i] for i in numbers]
+        shares = [f"{p:.4f}" for p in answers.probabilities]
+        columns = (answers.components, answers.classes, shares, parts.class_names(part))
+        found += list(zip(numbers, ids, [part] * len(numbers), *columns, strict=True))
     found.sort(key=lambda row: int(row[0]))  # type: ignore[call-overload]
-    write_csv(path, ("row", "id", "part", "component", "class", "probability"), found)
+    header = ("row", "id", "part", "cluster", "label", "probability", "known_label")
+    write_csv(path, header, found)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The component and the class name of rows, ('' without names), and how probable it is.
+
+    `probabilities` are those of the class, p(y|x), or without names of the component, p(k|x).
+    """
+
+    components: np.ndarray
+    classes: np.ndarray
+    probabilities: np.ndarray
+
+
+def answers_at(model: LatentMixture, means: np.ndarray) -> Answers:
+    """Return the answers at posterior means (N, L)."""
+    if not len(means):
+        return Answers(np.zeros(0, int), np.zeros(0, str), np.zeros(0))
+    responsibilities = model.mixture_.predict_proba(means)
+    components = responsibilities.argmax(axis=1)
+    if not hasattr(model, "classes_"):
+        return Answers(components, np.full(len(means), ""), responsibilities.max(axis=1))
+    of_classes = responsibilities @ model.class_probabilities_
+    return Answers(components, model.classes_of(of_classes).astype(str), of_classes.max(axis=1))

@@ -7,6 +7,7 @@ other recipe says what differs from it. ``--set a.b=c`` changes one value.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -31,6 +32,7 @@ class DataSection:
 
     size: Count | None = None
     channels: Literal[1, 3] | None = None
+    unit_interval: bool = False
     id_column: str | None = None
     label_column: str | None = None
 
@@ -96,7 +98,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, readable by `load_recipe` when kept as JSON."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        return asdict(self)
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -121,11 +123,32 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         values = _layered(values, _values_of(name_or_path), name_or_path)
     for override in overrides:
         values = _layered(values, _parsed_override(override), "--set")
+    return recipe_of(values, name_or_path)
+
+
+def recipe_of(values: Mapping[str, Any], source: str = "recipe.json") -> Recipe:
+    """Return the recipe that a complete set of values describes, checked.
+
+    Raises
+    ------
+    RecipeError
+        As `load_recipe`.
+    """
     try:
         # Strict in JSON's types: a number for a number, never a string for it.
         return TypeAdapter(Recipe).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise RecipeError(_first_problem(error, name_or_path)) from error
+        raise RecipeError(_first_problem(error, source)) from error
+
+
+def default_out(recipe: Recipe, data_name: str, seed: int, parent: Path = Path("runs")) -> Path:
+    """Return a folder that is not taken: ``runs/mnist-default-seed0``, then ``...-2``, ``-3``."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data_name}-{recipe.name}-seed{seed}")
+    out, number = parent / stem, 1
+    while out.exists():
+        number += 1
+        out = parent / f"{stem}-{number}"
+    return out
 
 
 def _values_of(name_or_path: str) -> dict[str, Any]:

@@ -10,6 +10,15 @@ from latentmix import metrics
 from latentmix.estimators import GaussianMixture, LatentMixture
 from latentmix.runs.parts import Latents, Parts
 
+SCORES_OF_LABELS = (
+    "labelled_rows",
+    "accuracy_hungarian",
+    "nmi",
+    "ari",
+    "purity",
+    "accuracy_named",
+)
+
 
 def scores_of(model: LatentMixture, latents: Latents, parts: Parts, part: str) -> dict[str, Any]:
     """Return how a model's mixture was fitted, and its clustering scores on one part's rows."""
@@ -22,7 +31,17 @@ def scores_of(model: LatentMixture, latents: Latents, parts: Parts, part: str) -
         "n_iter": mixture.n_iter_,
         "converged": mixture.converged_,
         "labelled_rows": int((labels >= 0).sum()),
-        **clustering_scores(model, latents.means[part], labels, parts.dataset.class_names),
+        **clustering_scores(model, latents.means[part], labels, parts.known.class_names),
+    }
+
+
+def naming_record(parts: Parts) -> dict[str, Any]:
+    """Return which rows named the components: how many, of which parts, of which classes."""
+    n_rows = parts.n_naming()
+    return {
+        "rows": n_rows,
+        "parts": list(parts.naming_parts()) if n_rows else [],
+        "classes": list(parts.known.class_names),
     }
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from latentmix import metrics
+from latentmix.data import Dataset
 from latentmix.estimators import LatentMixture
-from latentmix.runs.parts import Latents, Parts, write_rows
+from latentmix.runs.parts import Latents, Parts, answers_at, write_rows
 from latentmix.runs.recipe import Recipe
 from latentmix.storage.files import write_bytes, write_csv, write_json
 from latentmix.training.events import EpochEnd
@@ -50,65 +51,81 @@ def write_history(models: Sequence[LatentMixture], out: Path) -> None:
 
 
 def write_tables(
-    model: LatentMixture, latents: Latents, parts: Parts, recipe: Recipe, out: Path
+    model: LatentMixture,
+    latents: Latents,
+    parts: Parts,
+    dataset: Dataset,
+    recipe: Recipe,
+    out: Path,
 ) -> None:
-    """Write rows.csv, and the tables of what the model shows: images, clusters, latent space."""
+    """Write rows.csv and the tables of what the model shows: images, clusters, latent space."""
     figures = out / "figures"
-    ratio = _write_latent_space(model, latents, parts, figures / "latent_space.csv")
-    _write_reconstructions(model, parts, recipe.report.images, figures / "reconstructions.csv")
-    _write_samples(model, figures / "samples.csv")
-    write_named_tables(model, latents, parts, out)
-    dataset = parts.dataset
+    shown = parts.numbers("test")[: recipe.report.images]
+    _write_reconstructions(model, dataset, shown, figures / "reconstructions.csv")
+    names = dataset.feature_names
     write_json(
         figures / "figures.json",
         {
             "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
             "name": dataset.name,
             "recipe": recipe.name,
-            "feature_names": None,
-            "explained_variance_ratio": ratio,
+            "feature_names": None if names is None else list(names),
             "n_components": model.mixture_.n_components,
             "latents": model.latents,
+            **explained_variance(latents.train(model.latents)),
         },
     )
+    write_named_tables(model, latents, parts, out)
 
 
 def write_named_tables(model: LatentMixture, latents: Latents, parts: Parts, out: Path) -> None:
     """Write the tables that change when components get names."""
+    figures = out / "figures"
     write_rows(model, latents, parts, out / "rows.csv")
-    _write_clusters(model, latents, parts, out / "figures" / "clusters.csv")
-    known = parts.labels("test") >= 0
-    if hasattr(model, "classes_") and known.any():
-        _write_confusion(model, latents, parts, out / "figures" / "confusion.csv")
+    _write_latent_space(model, latents, parts, figures / "latent_space.csv")
+    _write_samples(model, figures / "samples.csv")
+    _write_clusters(model, latents, parts, figures / "clusters.csv")
+    confusion = figures / "confusion.csv"
+    confusion.unlink(missing_ok=True)
+    if hasattr(model, "classes_") and (parts.labels("test") >= 0).any():
+        _write_confusion(model, latents, parts, confusion)
 
 
-def _write_latent_space(
-    model: LatentMixture, latents: Latents, parts: Parts, path: Path
-) -> list[float]:
+def _write_latent_space(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
     """Project test rows on the first two principal components of the training latents."""
-    pca = PCA(n_components=min(2, latents.z.shape[1]), svd_solver="covariance_eigh")
-    pca.fit(latents.train(model.latents))
+    pca = _pca(latents.train(model.latents))
     means = latents.means["test"][:MOST_POINTS]
     points = np.zeros((len(means), 2))
-    points[:, : pca.n_components_] = pca.transform(means)
-    components, classes = _answers(model, means)
-    true = _class_names(parts, "test")[:MOST_POINTS]
+    if len(means):
+        points[:, : pca.n_components_] = pca.transform(means)
+    answers = answers_at(model, means)
+    true = parts.class_names("test")[:MOST_POINTS]
     write_csv(
         path,
         ("pc1", "pc2", "component", "predicted", "true"),
         (
             (f"{a:.5f}", f"{b:.5f}", component, predicted, name)
             for (a, b), component, predicted, name in zip(
-                points, components, classes, true, strict=True
+                points, answers.components, answers.classes, true, strict=True
             )
         ),
     )
-    return [float(ratio) for ratio in pca.explained_variance_ratio_]
 
 
-def _write_reconstructions(model: LatentMixture, parts: Parts, n_images: int, path: Path) -> None:
-    rows = parts.rows("test")[:n_images]
-    numbers = parts.numbers("test")[:n_images]
+def explained_variance(train: np.ndarray) -> dict[str, list[float]]:
+    """Return the share of the training latents' variance along both axes of the projection."""
+    return {"explained_variance_ratio": _pca(train).explained_variance_ratio_.tolist()}
+
+
+def _pca(train: np.ndarray) -> PCA:
+    pca = PCA(n_components=min(2, train.shape[1]), svd_solver="covariance_eigh")
+    return pca.fit(train)
+
+
+def _write_reconstructions(
+    model: LatentMixture, dataset: Dataset, numbers: np.ndarray, path: Path
+) -> None:
+    rows = dataset.X[numbers]
     inputs = rows / 255.0 if rows.dtype == np.uint8 else rows
     outputs = model.reconstruct(rows)
     pairs = [
@@ -131,13 +148,12 @@ def _write_samples(model: LatentMixture, path: Path) -> None:
 
 
 def _write_confusion(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
-    names = sorted({*parts.dataset.class_names, *model.classes_.astype(str)})
-    names = [*parts.dataset.class_names, *(n for n in names if n not in parts.dataset.class_names)]
+    names = parts.known.class_names
     index = {name: number for number, name in enumerate(names)}
     labels = parts.labels("test")
     known = labels >= 0
-    _, classes = _answers(model, latents.means["test"][known])
-    predicted = np.array([index[name] for name in classes])
+    answers = answers_at(model, latents.means["test"][known])
+    predicted = np.array([index[name] for name in answers.classes])
     matrix = metrics.confusion_matrix(labels[known], predicted, len(names))
     write_csv(
         path,
@@ -148,12 +164,12 @@ def _write_confusion(model: LatentMixture, latents: Latents, parts: Parts, path:
 
 def _write_clusters(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
     n_components = model.mixture_.n_components
-    train, _ = _answers(model, latents.means["train"])
+    train = answers_at(model, latents.means["train"]).components
     sizes = np.bincount(train, minlength=n_components)
-    test, _ = _answers(model, latents.means["test"])
+    test = answers_at(model, latents.means["test"]).components
     known = parts.labels("test") >= 0
     table = metrics.contingency_table(
-        test, parts.labels("test"), n_components, max(1, len(parts.dataset.class_names))
+        test, parts.labels("test"), n_components, max(1, len(parts.known.class_names))
     )
     purity = metrics.purity_per_component(table)
     names = _component_names(model)
@@ -200,21 +216,6 @@ def _component_names(model: LatentMixture) -> list[_Name]:
         _Name("", "") if k in unnamed else _Name(str(model.classes_[c]), f"{share:.4f}")
         for k, (c, share) in enumerate(zip(best, shares, strict=True))
     ]
-
-
-def _answers(model: LatentMixture, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the component and the class name ('' without names) of each row."""
-    if not len(means):
-        return np.zeros(0, int), np.zeros(0, str)
-    responsibilities = model.mixture_.predict_proba(means)
-    components = responsibilities.argmax(axis=1)
-    if not hasattr(model, "classes_"):
-        return components, np.full(len(means), "")
-    return components, model.classes_of(responsibilities @ model.class_probabilities_).astype(str)
-
-
-def _class_names(parts: Parts, part: str) -> np.ndarray:
-    return np.array([*parts.dataset.class_names, ""], dtype=str)[parts.labels(part)]
 
 
 def _value_columns(n_features: int) -> list[str]:

@@ -1,0 +1,66 @@
+"""Scoring a finished run on data with labels: its own test rows, or data it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentmix.data import Dataset, read_labels
+from latentmix.runs.execute import sha256_of
+from latentmix.runs.opened import OpenRun, open_run, read_data, rows_for
+from latentmix.runs.parts import read_latents
+from latentmix.runs.scores import clustering_scores, density_scores
+
+
+def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None) -> dict[str, Any]:
+    """Return a run's scores on data.
+
+    Parameters
+    ----------
+    folder : Path
+        A finished run.
+    name_or_path : str
+        The data. Of the run's own data the test rows are scored; of a set with an official
+        split its test rows; of other data all rows.
+    label_file : Path, optional
+        Labels in place of those the data have.
+
+    Returns
+    -------
+    dict
+        ``data``, ``part`` ('test' or 'all'), ``labelled_rows``, the clustering scores in [0, 1]
+        where labels are known, and under ``density`` the ELBO and its terms in nats.
+
+    Raises
+    ------
+    MissingError, IntegrityError, InputError
+        If the run or the data cannot be used.
+    """
+    run = open_run(folder)
+    dataset = read_data(run, name_or_path)
+    if label_file is not None:
+        dataset = read_labels(label_file, dataset)
+    X = rows_for(run, dataset)
+    numbers, part = _scored_rows(run, dataset)
+    labels = np.full(len(X), -1) if dataset.labels is None else dataset.labels
+    labels, rows = labels[numbers], X[numbers]
+    return {
+        "data": dataset.source,
+        "part": part,
+        "rows": len(rows),
+        "labelled_rows": int((labels >= 0).sum()),
+        "n_components": run.model.mixture_.n_components,
+        **clustering_scores(run.model, run.model.transform(rows), labels, dataset.class_names),
+        "density": density_scores(run.model, rows, run.recipe.report.draws),
+    }
+
+
+def _scored_rows(run: OpenRun, dataset: Dataset) -> tuple[np.ndarray, str]:
+    """Return the numbers of the rows to score, and what they are: none the run has learned from."""
+    if sha256_of(dataset.X) == run.request["data"]["sha256"]:
+        return read_latents(run.sealed)[1].test, "test"
+    if dataset.fixed_split is not None:
+        return dataset.fixed_split.test, "test"
+    return np.arange(len(dataset.X)), "all"

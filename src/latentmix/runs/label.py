@@ -1,0 +1,138 @@
+"""Naming later: a label file for a finished run, whose components then get new names.
+
+Nothing is trained. The folder is copied, changed, sealed and put in the old one's place, so
+that a reader finds the run before or after, never between.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from latentmix.data import read_label_rows
+from latentmix.errors import InputError, WriteError
+from latentmix.estimators.store import write_model
+from latentmix.runs.opened import OpenRun, open_run
+from latentmix.runs.parts import Latents, Parts, name_components, read_latents
+from latentmix.runs.scores import SCORES_OF_LABELS, naming_record, scores_of
+from latentmix.runs.tables import write_named_tables
+from latentmix.storage.files import replace_folder, write_json
+from latentmix.storage.manifest import MANIFEST, seal
+
+
+def label_run(folder: Path, label_file: Path, *, draw: Callable[[Path], object]) -> dict[str, Any]:
+    """Name a run's components by a label file, in place of any names they had.
+
+    Parameters
+    ----------
+    folder : Path
+        A finished run.
+    label_file : Path
+        Row number, file name or id, and label; blank is unknown. Labelled test rows are scored
+        and name nothing, as in the run itself.
+    draw : callable
+        Draws the pictures of a run folder.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds now.
+
+    Raises
+    ------
+    MissingError, IntegrityError
+        As `open_run`.
+    InputError, FormatError
+        If the label file cannot be used; the run is left as it was.
+    WriteError
+        If the folder cannot be written; the run is left as it was.
+    """
+    # A link to a run stays a link.
+    run = open_run(folder.resolve() if folder.is_symlink() else folder)
+    latents, split = read_latents(run.sealed)
+    row_ids = _row_ids(run)
+    parts = Parts(
+        split, read_label_rows(label_file, row_ids, run.request["data"]["shape"][0]), row_ids
+    )
+    if not parts.n_naming():
+        raise InputError(
+            f"{label_file} labels test rows only, which are kept for scoring. Expected a label for "
+            f"some other row; {run.path / 'rows.csv'} says which part each belongs to."
+        )
+    name_components(run.model, latents, parts)
+    metrics = _renamed_metrics(run, latents, parts)
+    _replace(run, latents, parts, metrics, draw)
+    return metrics
+
+
+def _row_ids(run: OpenRun) -> list[str] | None:
+    """Return what the rows are called, None where by their numbers."""
+    data = run.request["data"]
+    if not data["has_ids"]:
+        return None
+    ids = [str(number) for number in range(data["shape"][0])]
+    for row in run.sealed.csv("rows.csv"):
+        ids[int(row["row"])] = row["id"]
+    return ids
+
+
+def _renamed_metrics(run: OpenRun, latents: Latents, parts: Parts) -> dict[str, Any]:
+    """Return the run's metrics with the scores of its own mixture under the new names.
+
+    The other mixtures of the table are not kept, so they keep only what no label decides.
+    """
+    metrics: dict[str, Any] = run.sealed.json("metrics.json")
+    metrics["naming"] = naming_record(parts)
+    for name, part in (("scores", "test"), ("validation_scores", "validation")):
+        others = [
+            {key: value for key, value in entry.items() if key not in SCORES_OF_LABELS}
+            for entry in metrics[name][1:]
+        ]
+        metrics[name] = [scores_of(run.model, latents, parts, part), *others]
+    return metrics
+
+
+def _replace(
+    run: OpenRun,
+    latents: Latents,
+    parts: Parts,
+    metrics: dict[str, Any],
+    draw: Callable[[Path], object],
+) -> None:
+    """Write the renamed run beside the old one, then put it in its place."""
+    old = run.path
+    try:
+        parent = Path(tempfile.mkdtemp(prefix=f".{old.name}.", dir=old.parent))
+    except OSError as error:
+        raise WriteError(
+            f"{old.parent} cannot be written: {error.strerror or error}. Expected room for a copy "
+            "of the run beside it; free some or change its rights."
+        ) from error
+    try:
+        new = parent / old.name
+        _copy(run, new)
+        write_model(run.model, new / "model")
+        write_named_tables(run.model, latents, parts, new)
+        draw(new)
+        write_json(new / "metrics.json", metrics)
+        seal(new, "run")
+        replace_folder(old, new)
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def _copy(run: OpenRun, new: Path) -> None:
+    """Copy the files of the manifest, and nothing else."""
+    try:
+        for name in (*run.sealed.names, MANIFEST):
+            target = new / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.path / name, target)
+    except OSError as error:
+        raise WriteError(
+            f"{new} cannot be written: {error.strerror or error}. Expected room for a copy of the "
+            "run; free some."
+        ) from error

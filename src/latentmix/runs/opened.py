@@ -1,0 +1,109 @@
+"""A finished run, opened: its model, its recipe, and data read the way it read its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentmix.data import Dataset, load
+from latentmix.data.tables import read_titles
+from latentmix.errors import InputError
+from latentmix.estimators import LatentMixture
+from latentmix.estimators.store import read_model
+from latentmix.runs.recipe import Recipe, recipe_of
+from latentmix.storage.manifest import Sealed, open_sealed
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run folder whose every file was checked."""
+
+    sealed: Sealed
+    model: LatentMixture
+    recipe: Recipe
+    request: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.sealed.path
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(H, W) or (H, W, C) of the images it was trained on; None for tables."""
+        shape = self.request["data"]["image_shape"]
+        return None if shape is None else tuple(shape)
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The titles of the table's columns, if it had any."""
+        names: list[str] | None = self.request["data"]["feature_names"]
+        return names
+
+
+def open_run(folder: Path) -> OpenRun:
+    """Check and open a run folder.
+
+    Raises
+    ------
+    MissingError
+        If there is no finished run.
+    IntegrityError
+        If a file was changed.
+    """
+    sealed = open_sealed(folder, "run")
+    return OpenRun(
+        sealed,
+        read_model(sealed, "model/"),
+        recipe_of(sealed.json("recipe.json")),
+        sealed.json("request.json"),
+    )
+
+
+def read_data(run: OpenRun, name_or_path: str) -> Dataset:
+    """Read data as the run's recipe reads them; columns the data do not have are not asked for."""
+    options = asdict(run.recipe.data)
+    del options["unit_interval"]
+    path = Path(name_or_path).expanduser()
+    titles = read_titles(path) if path.suffix.lower() == ".csv" and path.is_file() else ()
+    for name in ("id_column", "label_column"):
+        if options[name] not in titles:
+            options[name] = None
+    return load(name_or_path, **options)
+
+
+def rows_for(run: OpenRun, dataset: Dataset) -> np.ndarray:
+    """Return the data set's rows in the run's order of columns, (N, D).
+
+    Raises
+    ------
+    InputError
+        If images have another shape, columns are missing or there are others.
+    """
+    names, titles = run.feature_names, dataset.feature_names
+    n_features = run.model.n_features_in_
+    if names is not None and titles is not None:
+        missing = [name for name in names if name not in titles]
+        if missing or len(names) != len(titles):
+            others = [title for title in titles if title not in names]
+            wrong = f"lacks {missing[0]!r}" if missing else f"has {others[0]!r} besides"
+            raise InputError(
+                f"{dataset.source} {wrong}. Expected the {len(names)} columns that {run.path} was "
+                "trained on; add or drop columns."
+            )
+        return dataset.X[:, [titles.index(name) for name in names]]
+    if dataset.image_shape != run.image_shape or dataset.X.shape[1] != n_features:
+        raise InputError(
+            f"{dataset.source} holds {_kind(dataset.image_shape, dataset.X.shape[1])}. Expected "
+            f"{_kind(run.image_shape, n_features)}, as {run.path} was trained on."
+        )
+    return dataset.X
+
+
+def _kind(image_shape: tuple[int, ...] | None, n_features: int) -> str:
+    if image_shape is None:
+        return f"rows of {n_features} columns"
+    return f"images of {'x'.join(map(str, image_shape))}"
