@@ -9,13 +9,15 @@ form is Bishop, PRML, section 9.2 with 2.4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from latentmix.kernels.arrays import ArrayT
 from latentmix.kernels.families import FAMILIES
 
 # Above this mean_k' P_k mean_k the expanded quadratic x'Px - 2x'Pm + m'Pm has lost about
@@ -23,7 +25,7 @@ from latentmix.kernels.families import FAMILIES
 EXPANDED_FORM_LIMIT = 1e6
 
 
-class Mixture(NamedTuple):
+class Mixture(NamedTuple, Generic[ArrayT]):
     """A Gaussian mixture with K components over D features.
 
     Attributes
@@ -35,10 +37,10 @@ class Mixture(NamedTuple):
         Covariances, and the factors F of their inverses F F^T.
     """
 
-    weights: Float[Array, " K"]
-    means: Float[Array, "K D"]
-    covariances: Array
-    factors: Array
+    weights: Float[ArrayT, " K"]
+    means: Float[ArrayT, "K D"]
+    covariances: ArrayT
+    factors: ArrayT
 
 
 class Blocks(NamedTuple):
@@ -78,19 +80,19 @@ def to_blocks(rows: Float[Array, "N D"], weights: Float[Array, " N"], size: int)
 
 def make_mixture(
     family: str, weights: Float[Array, " K"], means: Float[Array, "K D"], covariances: Array
-) -> Mixture:
+) -> Mixture[Array]:
     """Build a mixture and the precision factors that its density needs."""
     return Mixture(weights, means, covariances, FAMILIES[family].factors(covariances))
 
 
-def largest_centre_distance(family: str, mixture: Mixture) -> Float[Array, ""]:
+def largest_centre_distance(family: str, mixture: Mixture[Array]) -> Float[Array, ""]:
     """Return max_k mean_k' P_k mean_k, which measures the digits the expanded form loses."""
     scaled = FAMILIES[family].precision_times(mixture.means, mixture.factors)
     return jnp.max(jnp.sum(scaled * mixture.means, axis=1))
 
 
 def log_joint(
-    family: str, mixture: Mixture, x: Float[Array, "B D"], *, centred: bool
+    family: str, mixture: Mixture[Array], x: Float[Array, "B D"], *, centred: bool
 ) -> Float[Array, "B K"]:
     """Return log p(x, k) = log weight_k + log p(x|k), in nats.
 
@@ -129,7 +131,9 @@ def log_responsibilities(
 
 
 @partial(jax.jit, static_argnames=("family", "centred"))
-def expectation(family: str, mixture: Mixture, blocks: Blocks, *, centred: bool) -> Statistics:
+def expectation(
+    family: str, mixture: Mixture[Array], blocks: Blocks, *, centred: bool
+) -> Statistics:
     """Return the expected statistics of all rows under the mixture (the E step)."""
 
     def responsibilities(x: Array, index: Array) -> tuple[Array, Array]:
@@ -168,7 +172,12 @@ def statistics_of_random(family: str, blocks: Blocks, key: Array, n_components: 
 
 
 def _accumulate(
-    family: str, blocks: Blocks, centres: Array, responsibilities, *, centred: bool
+    family: str,
+    blocks: Blocks,
+    centres: Array,
+    responsibilities: Callable[[Array, Array], tuple[Array, Array]],
+    *,
+    centred: bool,
 ) -> Statistics:
     """Add up the statistics of every block, given each block's log p(x) and p(k|x)."""
     kind = FAMILIES[family]
@@ -217,7 +226,7 @@ def _accumulate(
 class Maximised(NamedTuple):
     """The mixture after the M step, and which of its components had died and were reborn."""
 
-    mixture: Mixture
+    mixture: Mixture[Array]
     reborn: Array
 
 
@@ -238,7 +247,7 @@ def maximise(family: str, statistics: Statistics, reg_covar: Float[Array, ""]) -
     """
     kind = FAMILIES[family]
     total = jnp.sum(statistics.counts)
-    tiny = 10 * jnp.finfo(total.dtype).eps
+    tiny = 10 * jnp.finfo(total.dtype).eps  # type: ignore[no-untyped-call]  # untyped in JAX
     dead = statistics.counts <= tiny * jnp.maximum(total, 1.0)
     counts = jnp.where(dead, 1.0, statistics.counts)
     shifts = statistics.first / counts[:, None]
@@ -252,7 +261,9 @@ def maximise(family: str, statistics: Statistics, reg_covar: Float[Array, ""]) -
     return Maximised(make_mixture(family, weights, means, covariances), dead)
 
 
-def rescale(family: str, mixture: Mixture, shift: Float[Array, " D"], scale: Array) -> Mixture:
+def rescale(
+    family: str, mixture: Mixture[Array], shift: Float[Array, " D"], scale: Array
+) -> Mixture[Array]:
     """Return the mixture of scale * x + shift, given that of x."""
     covariances = mixture.covariances * scale**2
     return make_mixture(family, mixture.weights, mixture.means * scale + shift, covariances)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from latentmix.kernels.arrays import ArrayT
 from latentmix.kernels.elbo import kl_to_standard_normal, log_normal, reparameterise
 from latentmix.models.blocks import map_blocks
 from latentmix.models.posteriors import Posterior
@@ -17,7 +18,7 @@ from latentmix.models.vae import Network, Terms, prepare
 
 
 @eqx.filter_jit
-def _posterior(network: Network, x: Array) -> Posterior:
+def _posterior(network: Network, x: Array) -> Posterior[Array]:
     return network.posterior(prepare(x))
 
 
@@ -35,11 +36,11 @@ def _sample(fixed: tuple[Network, Array], z: Array, index: Array) -> Array:
 
 
 @eqx.filter_jit
-def _terms(network: Network, x: Array, noise: Array) -> Terms:
+def _terms(network: Network, x: Array, noise: Array) -> Terms[Array]:
     return network.terms(prepare(x), noise)
 
 
-class Draws(NamedTuple):
+class Draws(NamedTuple, Generic[ArrayT]):
     """The bound's ingredients at S shared draws: per row, and per row and draw.
 
     Attributes
@@ -54,14 +55,14 @@ class Draws(NamedTuple):
         log q(z|x) at each of them.
     """
 
-    reconstruction: np.ndarray
-    kl: np.ndarray
-    z: np.ndarray
-    log_posterior: np.ndarray
+    reconstruction: ArrayT
+    kl: ArrayT
+    z: ArrayT
+    log_posterior: ArrayT
 
 
 @eqx.filter_jit
-def _draws(fixed: tuple[Network, Array], x: Array) -> Draws:
+def _draws(fixed: tuple[Network, Array], x: Array) -> Draws[Array]:
     network, noise = fixed
     x = prepare(x)
     posterior = network.posterior(x)
@@ -83,28 +84,33 @@ def _draws(fixed: tuple[Network, Array], x: Array) -> Draws:
     )
 
 
-def posterior(network: Network, rows: np.ndarray) -> Posterior:
+def posterior(network: Network, rows: np.ndarray) -> Posterior[np.ndarray]:
     """Return q(z|x) of each row: mean and log-variance, (N, L) each."""
-    return map_blocks(_posterior, network, rows)
+    answer: Posterior[np.ndarray] = map_blocks(_posterior, network, rows)
+    return answer
 
 
 def decode(network: Network, z: np.ndarray) -> np.ndarray:
     """Return E[x|z], (N, D), in prepared units."""
-    return map_blocks(_mean, network, z.astype(np.float32))
+    mean: np.ndarray = map_blocks(_mean, network, z.astype(np.float32))
+    return mean
 
 
 def sample_from(network: Network, z: np.ndarray, seed: int) -> np.ndarray:
     """Return what the likelihood shows for each z, (N, D), in prepared units."""
     index = np.arange(len(z), dtype=np.uint32)
     fixed = (network, jax.random.key(seed))
-    return map_blocks(_sample, fixed, z.astype(np.float32), index)
+    shown: np.ndarray = map_blocks(_sample, fixed, z.astype(np.float32), index)
+    return shown
 
 
-def terms(network: Network, rows: np.ndarray, noise: np.ndarray) -> Terms:
+def terms(network: Network, rows: np.ndarray, noise: np.ndarray) -> Terms[np.ndarray]:
     """Return the ELBO's terms at the given noise, one draw a row."""
-    return map_blocks(_terms, network, rows, noise)
+    answer: Terms[np.ndarray] = map_blocks(_terms, network, rows, noise)
+    return answer
 
 
-def draws(network: Network, rows: np.ndarray, noise: np.ndarray) -> Draws:
+def draws(network: Network, rows: np.ndarray, noise: np.ndarray) -> Draws[np.ndarray]:
     """Return the bound's ingredients at S draws shared by all rows; noise is (S, L)."""
-    return map_blocks(_draws, (network, jnp.asarray(noise)), rows)
+    answer: Draws[np.ndarray] = map_blocks(_draws, (network, jnp.asarray(noise)), rows)
+    return answer

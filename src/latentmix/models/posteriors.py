@@ -7,21 +7,22 @@ class and one line in `HEADS`.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from latentmix.kernels.arrays import ArrayT
 from latentmix.models.mlp import Dense
 
 
-class Posterior(NamedTuple):
+class Posterior(NamedTuple, Generic[ArrayT]):
     """The mean and log-variance of q(z|x), a normal with diagonal covariance."""
 
-    mean: Float[Array, "B L"]
-    log_variance: Float[Array, "B L"]
+    mean: Float[ArrayT, "B L"]
+    log_variance: Float[ArrayT, "B L"]
 
 
 class LinearHeads(eqx.Module):
@@ -36,7 +37,7 @@ class LinearHeads(eqx.Module):
         self.mean = Dense(n_inputs, latent_dim, mean_key, gain=1.0)
         self.log_variance = Dense(n_inputs, latent_dim, spread_key, gain=1.0)
 
-    def __call__(self, hidden: Float[Array, "B H"]) -> Posterior:
+    def __call__(self, hidden: Float[Array, "B H"]) -> Posterior[Array]:
         """Return q(z|x)."""
         return Posterior(self.mean(hidden), self.log_variance(hidden))
 
@@ -82,7 +83,7 @@ class ReluHeads(eqx.Module):
         self.mean = eqx.tree_at(lambda layer: layer.bias, mean, mean.bias + self.MEAN_START)
         self.sigma = eqx.tree_at(lambda layer: layer.bias, sigma, sigma.bias + self.SIGMA_START)
 
-    def __call__(self, hidden: Float[Array, "B H"]) -> Posterior:
+    def __call__(self, hidden: Float[Array, "B H"]) -> Posterior[Array]:
         """Return q(z|x)."""
         sigma = reviving_relu(self.sigma(hidden)) + self.SIGMA_FLOOR
         return Posterior(reviving_relu(self.mean(hidden)), 2 * jnp.log(sigma))

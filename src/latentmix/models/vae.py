@@ -6,14 +6,15 @@ from the encoder (Kingma and Welling 2014). Terms stay per row until the caller 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from latentmix.kernels.arrays import ArrayT
 from latentmix.kernels.elbo import kl_to_standard_normal, reparameterise
 from latentmix.models.likelihoods import LIKELIHOODS, Likelihood
 from latentmix.models.mlp import Dense, Trunk
@@ -30,7 +31,7 @@ class Architecture(NamedTuple):
     likelihood: str
 
 
-class Terms(NamedTuple):
+class Terms(NamedTuple, Generic[ArrayT]):
     """The ELBO's terms, in nats: ELBO = -(reconstruction + sum of kl).
 
     Attributes
@@ -41,8 +42,8 @@ class Terms(NamedTuple):
         KL(q(z|x) || N(0, I)) for each latent dimension.
     """
 
-    reconstruction: Float[Array, " B"]
-    kl: Float[Array, "B L"]
+    reconstruction: Float[ArrayT, " B"]
+    kl: Float[ArrayT, "B L"]
 
 
 class Network(eqx.Module):
@@ -55,11 +56,11 @@ class Network(eqx.Module):
     likelihood: Likelihood
 
     def __init__(
-        self, architecture: Architecture, feature_means: Float[Array, " D"], key: Array
+        self, architecture: Architecture, feature_means: Float[Array | np.ndarray, " D"], key: Array
     ) -> None:
         """Draw an untrained network; `feature_means` are those of the prepared inputs."""
         keys = jax.random.split(key, 4)
-        widths: Sequence[int] = architecture.hidden_dims
+        widths = architecture.hidden_dims
         n_features, latent_dim = architecture.n_features, architecture.latent_dim
         self.encoder = Trunk(n_features, widths, keys[0])
         self.heads = HEADS[architecture.heads](widths[-1], latent_dim, keys[1])
@@ -73,7 +74,7 @@ class Network(eqx.Module):
         start = self.likelihood.initial_output_bias(jnp.asarray(feature_means, jnp.float32))
         self.output = eqx.tree_at(lambda layer: layer.bias, output, start)
 
-    def posterior(self, x: Float[Array, "B D"]) -> Posterior:
+    def posterior(self, x: Float[Array, "B D"]) -> Posterior[Array]:
         """Return q(z|x)."""
         return self.heads(self.encoder(x))
 
@@ -81,7 +82,7 @@ class Network(eqx.Module):
         """Return the decoder's outputs: the likelihood's parameters."""
         return self.output(self.decoder(z))
 
-    def terms(self, x: Float[Array, "B D"], noise: Float[Array, "B L"]) -> Terms:
+    def terms(self, x: Float[Array, "B D"], noise: Float[Array, "B L"]) -> Terms[Array]:
         """Return the ELBO's terms at z = mean + sigma * noise."""
         posterior = self.posterior(x)
         outputs = self.outputs(reparameterise(posterior.mean, posterior.log_variance, noise))

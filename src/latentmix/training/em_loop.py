@@ -66,7 +66,7 @@ class EmFit(NamedTuple):
     counts the components that died and were started again.
     """
 
-    mixture: Mixture
+    mixture: Mixture[np.ndarray]
     lower_bounds: list[float]
     converged: bool
     n_reborn: int
@@ -140,34 +140,44 @@ def _scaled(rows: np.ndarray, weights: np.ndarray, rule: EmRule) -> _Scaled:
     centred = rows - shift
     scale = float(np.sqrt(np.mean(centred**2))) or 1.0
     scaled = jnp.asarray(centred / scale)
-    size = block_rows(*rows.shape, rule.n_components)
+    n_rows, n_features = rows.shape
+    size = block_rows(n_rows, n_features, rule.n_components)
     device_weights = jnp.asarray(weights)
     return _Scaled(to_blocks(scaled, device_weights, size), scaled, device_weights, shift, scale)
 
 
-def _initial(data: _Scaled, rule: EmRule, reg_covar: Array, seed: int) -> Mixture:
-    """Return the starting mixture, in scaled units."""
-    family, n_components = rule.family, rule.n_components
+def _initial(data: _Scaled, rule: EmRule, reg_covar: Array, seed: int) -> Mixture[Array]:
+    """Return the starting mixture, in scaled units: what is given, and the rest drawn."""
     given = rule.start
-    if given.weights is not None and given.means is not None and given.covariances is not None:
-        mixture = None
+    weights: Array | np.ndarray | None = given.weights
+    means: Array | np.ndarray | None = None
+    covariances: Array | np.ndarray | None = None
+    if given.means is not None:
+        means = (given.means - data.shift) / data.scale
+    if given.covariances is not None:
+        covariances = given.covariances / data.scale**2
+    if weights is None or means is None or covariances is None:
+        drawn = _drawn(data, rule, reg_covar, seed)
+        weights = drawn.weights if weights is None else weights
+        means = drawn.means if means is None else means
+        covariances = drawn.covariances if covariances is None else covariances
+    parameters = (jnp.asarray(array) for array in (weights, means, covariances))
+    return make_mixture(rule.family, *parameters)
+
+
+def _drawn(data: _Scaled, rule: EmRule, reg_covar: Array, seed: int) -> Mixture[Array]:
+    """Return the mixture of the initialisation's responsibilities."""
+    key = jax.random.key(seed)
+    if rule.init_params == "random":
+        statistics = statistics_of_random(rule.family, data.blocks, key, rule.n_components)
     else:
-        key = jax.random.key(seed)
-        if rule.init_params == "random":
-            statistics = statistics_of_random(family, data.blocks, key, n_components)
-        else:
-            components = _assignment(data, rule, key)
-            blocked = jnp.pad(components, (0, data.blocks.weights.size - len(components)))
-            statistics = statistics_of_assignment(
-                family, data.blocks, blocked.reshape(data.blocks.weights.shape), n_components
-            )
-        mixture = maximise(family, statistics, reg_covar).mixture
-    means = mixture.means if given.means is None else (given.means - data.shift) / data.scale
-    covariances = (
-        mixture.covariances if given.covariances is None else given.covariances / data.scale**2
-    )
-    weights = mixture.weights if given.weights is None else given.weights
-    return make_mixture(family, *(jnp.asarray(array) for array in (weights, means, covariances)))
+        components = _assignment(data, rule, key)
+        blocked = jnp.pad(components, (0, data.blocks.weights.size - len(components)))
+        statistics = statistics_of_assignment(
+            rule.family, data.blocks, blocked.reshape(data.blocks.weights.shape), rule.n_components
+        )
+    mixture: Mixture[Array] = maximise(rule.family, statistics, reg_covar).mixture
+    return mixture
 
 
 def _assignment(data: _Scaled, rule: EmRule, key: Array) -> Array:
@@ -193,7 +203,8 @@ def _assignment(data: _Scaled, rule: EmRule, key: Array) -> Array:
         original = subset[chosen] if sampled else chosen
         return jnp.full(n_rows, -1).at[original].set(jnp.arange(rule.n_components))
     centres = kmeans.lloyd(rows, weights, rows[chosen]).centres
-    return kmeans.nearest_centre(data.rows, centres)
+    nearest: Array = kmeans.nearest_centre(data.rows, centres)
+    return nearest
 
 
 def _refuse_singular(value: float, rule: EmRule) -> None:

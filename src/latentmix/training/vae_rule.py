@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from latentmix.models.vae import Network, Terms, prepare
+from latentmix.models.vae import Network, prepare
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def objective(
     network: Network, x: Array, noise: Array, weights: Array, kl_weight: Array
 ) -> tuple[Array, Array]:
     """Return the batch's mean loss, and the sums [reconstruction, kl, objective] over its rows."""
-    terms: Terms = network.terms(prepare(x), noise)
+    terms = network.terms(prepare(x), noise)
     kl = jnp.sum(terms.kl, axis=1)
     per_row = jnp.stack([terms.reconstruction, kl, terms.reconstruction + kl_weight * kl])
     sums = per_row @ weights
