@@ -41,7 +41,8 @@ from latentmix.training.events import EmIteration, Listener, nobody
 log = logging.getLogger(__name__)
 
 
-class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):
+# scikit-learn carries no types, so its classes are Any.
+class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Mixture of Gaussians, fitted by expectation-maximisation on sufficient statistics.
 
     Parameters and attributes are those of :class:`sklearn.mixture.GaussianMixture`. Sums are
@@ -190,12 +191,13 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable component of each row, (N,)."""
-        return self._answers(X)[1].argmax(axis=1)
+        components: np.ndarray = self._answers(X)[1].argmax(axis=1)
+        return components
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return p(k|x), (N, K)."""
-        log_resp = self._answers(X)[1]
-        return np.exp(log_resp).astype(self.means_.dtype, copy=False)
+        responsibilities: np.ndarray = np.exp(self._answers(X)[1])
+        return responsibilities.astype(self.means_.dtype, copy=False)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return log p(x) of each row, (N,), in nats."""
@@ -223,12 +225,13 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):
 
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion, in nats doubled; lower is better."""
-        n_rows = np.shape(X)[0]
+        n_rows: int = np.shape(X)[0]
         return -2 * self.score(X) * n_rows + self._n_parameters() * float(np.log(n_rows))
 
     def aic(self, X: Any) -> float:
         """Return the Akaike information criterion, in nats doubled; lower is better."""
-        return -2 * self.score(X) * np.shape(X)[0] + 2 * self._n_parameters()
+        n_rows: int = np.shape(X)[0]
+        return -2 * self.score(X) * n_rows + 2 * self._n_parameters()
 
     def _n_parameters(self) -> int:
         return n_free_parameters(self.covariance_type, *self.means_.shape)
@@ -253,7 +256,10 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):
             )
             distance = largest_centre_distance(self.covariance_type, mixture)
             answer = _answer_centred if not distance < EXPANDED_FORM_LIMIT else _answer_expanded
-            return map_blocks(answer[self.covariance_type], mixture, X.astype(np.float64) - shift)
+            answers: tuple[np.ndarray, np.ndarray] = map_blocks(
+                answer[self.covariance_type], mixture, X.astype(np.float64) - shift
+            )
+            return answers
 
     def _check_parameters(self) -> None:
         check_choice("covariance_type", self.covariance_type, FAMILIES)
@@ -352,7 +358,7 @@ def _checked_init(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray |
 
 def _compiled(family: str, *, centred: bool) -> Any:
     @jax.jit
-    def answer(mixture: Mixture, x: Array) -> tuple[Array, Array]:
+    def answer(mixture: Mixture[Array], x: Array) -> tuple[Array, Array]:
         return log_responsibilities(log_joint(family, mixture, x, centred=centred))
 
     return answer

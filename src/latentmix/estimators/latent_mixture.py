@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import warnings
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +48,13 @@ LATENTS = ("z", "mean")
 REACHED = 0.5
 
 
+# scikit-learn carries no types, so its classes are Any.
 class LatentMixture(
-    SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+    SaveMixin,
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    ClusterMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
 ):
     """VAE, then a Gaussian mixture over its latents, whose components can be given names.
 
@@ -231,7 +236,8 @@ class LatentMixture(
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable component of each row, (N,)."""
-        return self.predict_proba(X).argmax(axis=1)
+        components: np.ndarray = self.predict_proba(X).argmax(axis=1)
+        return components
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit, and return the component of each row, (N,)."""
@@ -255,12 +261,14 @@ class LatentMixture(
             Before `label`.
         """
         self._check_named()
-        return self.predict_proba(X) @ self.class_probabilities_
+        class_proba: np.ndarray = self.predict_proba(X) @ self.class_probabilities_
+        return class_proba
 
     def classes_of(self, class_probabilities: np.ndarray) -> np.ndarray:
         """Return the most probable class of each row of p(y|x)."""
         self._check_named()
-        return self.classes_[class_probabilities.argmax(axis=1)]
+        classes: np.ndarray = self.classes_[class_probabilities.argmax(axis=1)]
+        return classes
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the posterior means E_q[z|x], (N, L)."""
@@ -285,7 +293,8 @@ class LatentMixture(
         n_rows, n_draws, latent_dim = bound.z.shape
         log_prior = self.mixture_.score_samples(bound.z.reshape(-1, latent_dim))
         gap = bound.log_posterior - log_prior.reshape(n_rows, n_draws)
-        return self.vae_.log_jacobian_ - bound.reconstruction - gap.mean(axis=1)
+        elbo: np.ndarray = self.vae_.log_jacobian_ - bound.reconstruction - gap.mean(axis=1)
+        return elbo
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of `score_samples` over the rows, in nats."""
@@ -331,7 +340,7 @@ class LatentMixture(
         return self.vae_.sample_given(z, int(random.randint(2**31 - 1)))
 
     def _component_weights(self, label: Any, component: int | None) -> np.ndarray:
-        weights = self.mixture_.weights_.astype(np.float64)
+        weights: np.ndarray = self.mixture_.weights_.astype(np.float64)
         if component is not None:
             if label is not None:
                 raise ParameterError("label and component exclude each other. Give one of them.")
@@ -339,7 +348,8 @@ class LatentMixture(
                 raise ParameterError(
                     f"component={component!r} is unknown. Choose one of 0 to {len(weights) - 1}."
                 )
-            return (np.arange(len(weights)) == component).astype(np.float64)
+            alone: np.ndarray = np.arange(len(weights)) == component
+            return alone.astype(np.float64)
         if label is None:
             return weights
         self._check_named()
@@ -347,7 +357,8 @@ class LatentMixture(
         if not len(chosen):
             listed = ", ".join(str(name) for name in self.classes_)
             raise ParameterError(f"label={label!r} is unknown. Choose one of {listed}.")
-        return weights * self.class_probabilities_[:, chosen[0]]
+        joint: np.ndarray = weights * self.class_probabilities_[:, chosen[0]]
+        return joint
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "mixture_")
@@ -396,9 +407,12 @@ class LatentMixture(
         return self.vae_.architecture_.latent_dim
 
 
-def _seeded(part: Any, seed: int) -> Any:
+_Part = TypeVar("_Part", bound=VAE | GaussianMixture)
+
+
+def _seeded(part: _Part, seed: int) -> _Part:
     """Return a copy of a part, with a seed if it has none of its own."""
-    part = clone(part)
-    if part.random_state is None:
-        part.set_params(random_state=seed)
-    return part
+    copied: _Part = clone(part)
+    if copied.random_state is None:
+        copied.set_params(random_state=seed)
+    return copied

@@ -147,7 +147,7 @@ def _names(model: LatentMixture, record: dict[str, Any]) -> dict[str, np.ndarray
 
 def _plain(model: Model) -> dict[str, Any]:
     """Return the constructor's parameters that JSON can hold (arrays to start from are left)."""
-    parameters = model.get_params(deep=False)
+    parameters: dict[str, Any] = model.get_params(deep=False)
     if parameters["random_state"] is not None and not isinstance(parameters["random_state"], int):
         parameters["random_state"] = None
     for name, value in parameters.items():

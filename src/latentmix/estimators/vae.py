@@ -27,7 +27,7 @@ from latentmix.estimators.validation import (
 from latentmix.models import inference
 from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.models.mlp import default_widths
-from latentmix.models.posteriors import HEADS
+from latentmix.models.posteriors import HEADS, Posterior
 from latentmix.models.vae import Architecture, Network
 from latentmix.training.events import Listener, nobody
 from latentmix.training.vae_loop import Training, run, start
@@ -47,7 +47,8 @@ class Keeper(Protocol):
         """Keep the training."""
 
 
-class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+# scikit-learn carries no types, so its classes are Any.
+class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Variational autoencoder with fully connected layers, trained with Adam under XLA.
 
     x ~ likelihood(decoder(z)), z ~ N(0, I_L); the encoder gives q(z|x) = N(mean, sigma^2).
@@ -206,7 +207,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         grey images the Bernoulli term is minus the cross entropy, and no density.
         """
         bound = self.draws(X, SCORE_DRAWS)
-        return self.log_jacobian_ - bound.reconstruction - bound.kl.sum(axis=1)
+        elbo: np.ndarray = self.log_jacobian_ - bound.reconstruction - bound.kl.sum(axis=1)
+        return elbo
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean ELBO over the rows, in nats."""
@@ -231,9 +233,11 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return one draw z = mean + sigma * noise of each row, (N, L)."""
         posterior = self._posterior(X)
         noise = jax.random.normal(jax.random.key(seed), posterior.mean.shape, jnp.float32)
-        return posterior.mean + np.exp(0.5 * posterior.log_variance) * np.asarray(noise)
+        sigma = np.exp(0.5 * posterior.log_variance)
+        z: np.ndarray = posterior.mean + sigma * np.asarray(noise)
+        return z
 
-    def draws(self, X: Any, n_draws: int) -> inference.Draws:
+    def draws(self, X: Any, n_draws: int) -> inference.Draws[np.ndarray]:
         """Return the bound's ingredients of each row at fixed draws (prepared units)."""
         rows = self._validated(X)
         shape = (n_draws, self.architecture_.latent_dim)
@@ -262,7 +266,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _posterior(self, X: Any) -> inference.Posterior:
+    def _posterior(self, X: Any) -> Posterior[np.ndarray]:
         rows = self._validated(X)
         return inference.posterior(self.network_, rows)
 

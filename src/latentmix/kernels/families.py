@@ -73,7 +73,7 @@ class Family(Protocol):
         """Return log det F_k, (K,) or a scalar: half the log determinant of the precision."""
         ...
 
-    def draw(self, noise: Array, covariances: Array, components: Array) -> Array:
+    def draw(self, noise: Array, covariances: Array, components: Array | np.ndarray) -> Array:
         """Turn standard normal noise (S, D) into deviations from the given components' means."""
         ...
 
@@ -123,7 +123,8 @@ class Full:
             mean, factor = component
             return jnp.sum(((x - mean) @ factor) ** 2, axis=1)
 
-        return jax.lax.map(one, (means, factors)).T
+        by_component: Array = jax.lax.map(one, (means, factors))
+        return by_component.T
 
     def second_moments(self, x: Array, features: Array, responsibilities: Array) -> Array:
         i, j = np.triu_indices(x.shape[1])
@@ -137,7 +138,8 @@ class Full:
             deviation = x - centre
             return (deviation * weight[:, None]).T @ deviation
 
-        return jax.lax.map(one, (centres, responsibilities.T))
+        moments: Array = jax.lax.map(one, (centres, responsibilities.T))
+        return moments
 
     def covariances(self, counts: Array, shifts: Array, moments: Array, reg_covar: Array) -> Array:
         covariances = moments / counts[:, None, None] - _outer(shifts)
@@ -147,7 +149,8 @@ class Full:
         return jax.vmap(_factor_of_precision)(covariances)
 
     def covariances_from_precisions(self, precisions: Array) -> Array:
-        return jnp.linalg.inv(precisions)
+        covariances: Array = jnp.linalg.inv(precisions)
+        return covariances
 
     def precisions(self, factors: Array) -> Array:
         return jnp.einsum("kij,klj->kil", factors, factors)
@@ -155,7 +158,7 @@ class Full:
     def log_determinants(self, factors: Array, n_features: int) -> Array:
         return jnp.sum(jnp.log(jnp.diagonal(factors, axis1=1, axis2=2)), axis=1)
 
-    def draw(self, noise: Array, covariances: Array, components: Array) -> Array:
+    def draw(self, noise: Array, covariances: Array, components: Array | np.ndarray) -> Array:
         return jnp.einsum("sij,sj->si", jnp.linalg.cholesky(covariances)[components], noise)
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -183,7 +186,11 @@ class Tied:
         return (means @ factors) @ factors.T
 
     def squared_distances(self, x: Array, means: Array, factors: Array) -> Array:
-        return jax.lax.map(lambda mean: jnp.sum(((x - mean) @ factors) ** 2, axis=1), means).T
+        def one(mean: Array) -> Array:
+            return jnp.sum(((x - mean) @ factors) ** 2, axis=1)
+
+        by_component: Array = jax.lax.map(one, means)
+        return by_component.T
 
     def second_moments(self, x: Array, features: Array, responsibilities: Array) -> Array:
         # Responsibilities of a row sum to its weight, so the sum over components is x' W x.
@@ -200,7 +207,8 @@ class Tied:
         return _factor_of_precision(covariances)
 
     def covariances_from_precisions(self, precisions: Array) -> Array:
-        return jnp.linalg.inv(precisions)
+        covariances: Array = jnp.linalg.inv(precisions)
+        return covariances
 
     def precisions(self, factors: Array) -> Array:
         return factors @ factors.T
@@ -208,8 +216,9 @@ class Tied:
     def log_determinants(self, factors: Array, n_features: int) -> Array:
         return jnp.sum(jnp.log(jnp.diagonal(factors)))
 
-    def draw(self, noise: Array, covariances: Array, components: Array) -> Array:
-        return noise @ jnp.linalg.cholesky(covariances).T
+    def draw(self, noise: Array, covariances: Array, components: Array | np.ndarray) -> Array:
+        lower: Array = jnp.linalg.cholesky(covariances)
+        return noise @ lower.T
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_features, n_features)
@@ -240,7 +249,8 @@ class Diag:
             mean, factor = component
             return jnp.sum(((x - mean) * factor) ** 2, axis=1)
 
-        return jax.lax.map(one, (means, factors)).T
+        by_component: Array = jax.lax.map(one, (means, factors))
+        return by_component.T
 
     def second_moments(self, x: Array, features: Array, responsibilities: Array) -> Array:
         return responsibilities.T @ features
@@ -250,7 +260,8 @@ class Diag:
             centre, weight = component
             return weight @ (x - centre) ** 2
 
-        return jax.lax.map(one, (centres, responsibilities.T))
+        moments: Array = jax.lax.map(one, (centres, responsibilities.T))
+        return moments
 
     def covariances(self, counts: Array, shifts: Array, moments: Array, reg_covar: Array) -> Array:
         return moments / counts[:, None] - shifts**2 + reg_covar
@@ -267,7 +278,7 @@ class Diag:
     def log_determinants(self, factors: Array, n_features: int) -> Array:
         return jnp.sum(jnp.log(factors), axis=1)
 
-    def draw(self, noise: Array, covariances: Array, components: Array) -> Array:
+    def draw(self, noise: Array, covariances: Array, components: Array | np.ndarray) -> Array:
         return noise * jnp.sqrt(covariances)[components]
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -318,7 +329,7 @@ class Spherical:
     def log_determinants(self, factors: Array, n_features: int) -> Array:
         return n_features * jnp.log(factors)
 
-    def draw(self, noise: Array, covariances: Array, components: Array) -> Array:
+    def draw(self, noise: Array, covariances: Array, components: Array | np.ndarray) -> Array:
         return noise * jnp.sqrt(covariances)[components, None]
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:

@@ -65,7 +65,8 @@ def plus_plus(
         best = jnp.argmin(weights @ closer)
         return chosen.at[i].set(rows[best].astype(jnp.int32)), closer[:, best]
 
-    return jax.lax.fori_loop(1, n_components, add, (chosen, nearest))[0]
+    all_chosen: Array = jax.lax.fori_loop(1, n_components, add, (chosen, nearest))[0]
+    return all_chosen
 
 
 @partial(jax.jit, static_argnames=("max_iter",))

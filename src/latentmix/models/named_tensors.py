@@ -49,7 +49,8 @@ def from_tensors(template: Tree, tensors: Mapping[str, np.ndarray]) -> Tree:
                 f"The stored tensor {name!r} is {stored.dtype}{stored.shape}, but the model "
                 f"needs {leaf.dtype}{leaf.shape}. Save the model again."
             )
-    return eqx.combine(
+    filled: Tree = eqx.combine(
         jax.tree_util.tree_map_with_path(lambda path, _: jnp.asarray(tensors[_name(path)]), arrays),
         rest,
     )
+    return filled

@@ -156,8 +156,13 @@ def _checked_entry(name: str, entry: Any, manifest: Path) -> Entry:
             "absolute path); it was not written by latentmix."
         )
     size, sha256 = (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (0, 0)
-    whole = isinstance(size, int) and not isinstance(size, bool) and size >= 0
-    if not (whole and isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+    if (
+        not isinstance(size, int)
+        or isinstance(size, bool)
+        or size < 0
+        or not isinstance(sha256, str)
+        or not _SHA256.fullmatch(sha256)
+    ):
         raise IntegrityError(
             f"{manifest} gives no size and SHA-256 for {name}. Expected both; save it again."
         )

@@ -71,7 +71,8 @@ class Checkpoint:
             raise IntegrityError(
                 f"{self.index} is no readable checkpoint ({error}). Start again in another folder."
             ) from error
-        training.state = jax.block_until_ready(from_tensors(training.state, tensors))
+        state = from_tensors(training.state, tensors)
+        training.state = jax.block_until_ready(state)  # type: ignore[no-untyped-call]  # as JAX has it
         training.epoch, training.step = record["epoch"], record["step"]
         training.seconds, training.history = record["seconds"], history
 

@@ -92,7 +92,8 @@ def _call(training: Training, fixed: tuple[Array, Epoch], pace: _Pace) -> None:
     span = jnp.asarray([training.step, stop, training.epoch], jnp.int32)
     began = time.perf_counter()
     state = advance((*fixed, span), training.rule, training.state)
-    training.state, training.step = jax.block_until_ready(state), stop
+    # JAX leaves this function untyped.
+    training.state, training.step = jax.block_until_ready(state), stop  # type: ignore[no-untyped-call]
     took = time.perf_counter() - began
     pace.learn(took)
     training.seconds += took
