@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,4 +48,6 @@ def known_labels(labels: Any, n_rows: int) -> KnownLabels:
 def _missing(label: object) -> bool:
     if label is None or (isinstance(label, str) and label.strip() == ""):
         return True
-    return isinstance(label, int | float) and (label == -1 or label != label)
+    if isinstance(label, float) and math.isnan(label):
+        return True
+    return isinstance(label, int | float) and label == -1

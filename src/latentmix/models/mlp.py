@@ -30,7 +30,10 @@ class Dense(eqx.Module):
     bias: Float[Array, " O"]
 
     def __init__(self, n_inputs: int, n_outputs: int, key: Array, *, gain: float) -> None:
-        """Draw weights from N(0, gain / n_inputs): gain 2 before a ReLU (He et al. 2015), else 1."""
+        """Draw weights from N(0, gain / n_inputs).
+
+        Gain is 2 before a ReLU (He et al. 2015), else 1.
+        """
         scale = (gain / n_inputs) ** 0.5
         self.weight = scale * jax.random.normal(key, (n_inputs, n_outputs), jnp.float32)
         self.bias = jnp.zeros(n_outputs, jnp.float32)
