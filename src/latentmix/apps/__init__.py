@@ -1,0 +1,1 @@
+"""What people touch: the command line, its progress and pictures. They read runs."""

@@ -1,0 +1,275 @@
+"""The command line: what to read and where to write, said at once; one line for an error.
+
+Exit codes: 0; 2 usage, an unknown recipe or recipe key; 65 bad data or a changed byte;
+66 a missing file or run; 74 a folder that cannot be written, a full disk; 130 Ctrl-C.
+JAX, scikit-learn and plotting are imported by the commands that need them, when they do.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from latentmix import __version__
+from latentmix.errors import (
+    InputError,
+    IntegrityError,
+    LatentmixError,
+    MissingError,
+    NotNamedError,
+    ParameterError,
+    WriteError,
+)
+
+EXIT_CODES: tuple[tuple[type[LatentmixError], int], ...] = (
+    (ParameterError, 2),
+    (InputError, 65),
+    (IntegrityError, 65),
+    (NotNamedError, 65),
+    (MissingError, 66),
+    (WriteError, 74),
+)
+INTERRUPTED = 130
+
+
+class _Settings(click.Command):
+    """A command whose ``--set`` takes several assignments: ``--set a.b=1 c.d=2``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        in_set = False
+        for arg in args:
+            assignment = "." in arg.partition("=")[0] and "=" in arg and not arg.startswith("-")
+            if in_set and assignment and spread[-1] != "--set":
+                spread.append("--set")
+            in_set = arg == "--set" or (in_set and assignment)
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="latentmix")
+def cli() -> None:
+    """Unlabelled data in; a representation, clusters, a classifier, a generator out."""
+
+
+@cli.command(cls=_Settings)
+@click.argument("data")
+@click.option("--recipe", default="default", show_default=True, help="A shipped one, or a .toml.")
+@click.option("--labels", type=Path, metavar="FILE.csv", help="Row number or file name, label.")
+@click.option("--set", "settings", multiple=True, metavar="A.B=C", help="Change a recipe's value.")
+@click.option("--out", type=Path, metavar="DIR", help="Run folder.  [default: a new one in runs]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+def run(
+    data: str,
+    recipe: str,
+    labels: Path | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    seed: int,
+) -> None:
+    """Train on DATA, cluster, name, score and draw.
+
+    DATA is a named data set (see `latentmix datasets`) or a path: IDX (also .gz), .npy, .npz, an
+    image folder or CSV. A run that was stopped goes on when the same command gets its --out.
+    """
+    from latentmix.data import load, name_of, read_labels  # noqa: PLC0415
+    from latentmix.runs.recipe import default_out, load_recipe  # noqa: PLC0415
+
+    chosen = load_recipe(recipe, settings)
+    folder = default_out(chosen, name_of(data), seed) if out is None else out
+    click.echo(f"Reading {data}, writing to {folder}")
+    _show_downloads()
+    dataset = load(
+        data,
+        size=chosen.data.size,
+        channels=chosen.data.channels,
+        id_column=chosen.data.id_column,
+        label_column=chosen.data.label_column,
+    )
+    if labels is not None:
+        dataset = read_labels(labels, dataset)
+    click.echo(f"Read {dataset.describe()} from {dataset.source}")
+
+    _keep_compiled()
+    from latentmix.apps.figures import draw_figures  # noqa: PLC0415
+    from latentmix.apps.progress import progress  # noqa: PLC0415
+    from latentmix.apps.summary import summary_of  # noqa: PLC0415
+    from latentmix.runs.execute import Request, execute  # noqa: PLC0415
+
+    command = ("latentmix", *sys.argv[1:])
+    try:
+        with progress() as listener:
+            request = Request(chosen, dataset, folder, seed, command)
+            metrics = execute(request, listener=listener, draw=draw_figures)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(command, folder, given=out is not None)
+        raise
+    click.echo(summary_of(metrics, folder))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.argument("labels", metavar="FILE.csv", type=Path)
+def label(run_folder: Path, labels: Path) -> None:
+    """Name the clusters of RUN by the labels in FILE.csv; nothing is trained again."""
+    click.echo(f"Reading {labels}, naming the clusters of {run_folder}")
+    from latentmix.apps.figures import draw_figures  # noqa: PLC0415
+    from latentmix.apps.summary import summary_of  # noqa: PLC0415
+    from latentmix.runs.label import label_run  # noqa: PLC0415
+
+    metrics = label_run(run_folder, labels, draw=draw_figures)
+    click.echo(summary_of(metrics, run_folder))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.argument("data")
+@click.option("-o", "--out", type=Path, required=True, metavar="FILE.csv")
+def predict(run_folder: Path, data: str, out: Path) -> None:
+    """Write cluster, label, probability and anomaly score of each row of DATA."""
+    click.echo(f"Reading {data} with {run_folder}, writing to {out}")
+    _show_downloads()
+    from latentmix.runs.predict import predict_run  # noqa: PLC0415
+
+    n_rows = predict_run(run_folder, data, out)
+    click.echo(f"Wrote {n_rows:,} rows to {out}")
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.option("-o", "--out", type=Path, required=True, metavar="FILE.png", help="Or .csv, .npy.")
+@click.option("--label", "wanted", help="Draw this class only.")
+@click.option("--component", type=int, help="Draw this component only.")
+@click.option("-n", "--number", type=click.IntRange(1, 100_000), default=64, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+def sample(
+    run_folder: Path, out: Path, wanted: str | None, component: int | None, number: int, seed: int
+) -> None:
+    """Draw new rows from RUN's model: a sheet of images, or a table."""
+    click.echo(f"Reading {run_folder}, writing to {out}")
+    from latentmix.apps.samples import check_kind, write_samples  # noqa: PLC0415
+    from latentmix.runs.opened import open_run  # noqa: PLC0415
+
+    opened = open_run(run_folder)
+    check_kind(out, opened.image_shape)
+    opened.model.random_state = seed
+    drawn = opened.model.sample(number, label=wanted, component=component)
+    write_samples(drawn, opened.image_shape, opened.feature_names, out)
+    click.echo(f"Wrote {number:,} draws to {out}")
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.argument("data")
+@click.option("--labels", type=Path, metavar="FILE.csv", help="In place of the data's labels.")
+@click.option("-o", "--out", type=Path, metavar="FILE.json", help="Write the scores there too.")
+def evaluate(run_folder: Path, data: str, labels: Path | None, out: Path | None) -> None:
+    """Score RUN on DATA; of its own data, on the test rows alone."""
+    where = "" if out is None else f", writing to {out}"
+    click.echo(f"Reading {data}, scoring {run_folder}{where}")
+    _show_downloads()
+    from latentmix.apps.summary import scores_text  # noqa: PLC0415
+    from latentmix.runs.evaluate import evaluate_run  # noqa: PLC0415
+    from latentmix.storage.files import write_json  # noqa: PLC0415
+
+    scores = evaluate_run(run_folder, data, labels)
+    if out is not None:
+        write_json(out, scores)
+    click.echo(scores_text(scores))
+
+
+@cli.command()
+def recipes() -> None:
+    """List the shipped recipes."""
+    from latentmix.runs.recipe import load_recipe, recipe_names  # noqa: PLC0415
+
+    for name in recipe_names():
+        click.echo(f"{name:<14}{load_recipe(name).description}")
+
+
+@cli.command()
+def datasets() -> None:
+    """List the named data sets."""
+    from latentmix.data import dataset_names, describe_dataset  # noqa: PLC0415
+
+    for name in dataset_names():
+        click.echo(f"{name:<15}{describe_dataset(name)}")
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit with the code of what happened."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(guarded(lambda: cli.main(prog_name="latentmix", standalone_mode=False)))
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Run a command; turn what it raises into one line on standard error and an exit code."""
+    try:
+        status = command()
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        return _fail(_usage_text(error), error.exit_code)
+    except LatentmixError as error:
+        return _fail(str(error), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("Stopped.", INTERRUPTED)
+    except OSError as error:
+        return _fail(f"{error.filename or 'A file'}: {error.strerror or error}.", 74)
+    except MemoryError:
+        return _fail("Out of memory. Give fewer rows, or a machine with more.", 74)
+
+
+def _usage_text(error: click.ClickException) -> str:
+    bare = isinstance(error, click.exceptions.NoArgsIsHelpError)
+    what = "Nothing was asked for." if bare else error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return what if context is None else f"{what} See '{context.command_path} --help'."
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"latentmix: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _say_how_to_go_on(command: tuple[str, ...], folder: Path, *, given: bool) -> None:
+    if (folder / "request.json").exists():
+        again = shlex.join([*command, *(() if given else ("--out", str(folder)))])
+        click.echo(f"What was done is kept in {folder}. To go on: {again}")
+
+
+def _show_downloads() -> None:
+    """Show where a data set is being fetched from; the library itself only logs it."""
+    import logging  # noqa: PLC0415
+
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("latentmix.data")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def _keep_compiled() -> None:
+    """Keep XLA's compiled programs in the user's cache folder: the next run begins sooner."""
+    import jax  # noqa: PLC0415
+    from platformdirs import user_cache_path  # noqa: PLC0415
+
+    folder = user_cache_path("latentmix", appauthor=False) / "compiled"
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)  # type: ignore[no-untyped-call]  # JAX leaves it untyped

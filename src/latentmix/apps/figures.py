@@ -1,0 +1,292 @@
+"""The pictures of a run folder, each drawn from the CSV of the same name beside it.
+
+A picture is one function and one line in `FIGURES`: it gets the folder's tables and returns a
+figure, or None where its table says there is nothing to draw.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import ticker
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from latentmix.apps import drawing
+from latentmix.apps.images import in_unit_interval, mosaic
+from latentmix.storage.files import write_bytes
+
+DOTS_PER_INCH: Final = 150
+# Lines of draws in one column of their picture.
+MOST_LINES: Final = 14
+Row = dict[str, str]
+
+
+def draw_figures(run: Path) -> list[Path]:
+    """Draw every picture of a run folder, and return their paths.
+
+    Parameters
+    ----------
+    run : Path
+        A run folder with its tables written: ``figures/*.csv`` and ``figures/figures.json``.
+
+    Raises
+    ------
+    WriteError
+        If a picture cannot be written.
+    """
+    tables = Tables(run / "figures")
+    drawn = []
+    for name, draw in FIGURES.items():
+        path = tables.folder / f"{name}.png"
+        path.unlink(missing_ok=True)
+        with drawing.style():
+            figure = draw(tables)
+            if figure is None:
+                continue
+            content = io.BytesIO()
+            figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
+        write_bytes(path, content.getvalue())
+        drawn.append(path)
+    return drawn
+
+
+class Tables:
+    """The CSV files behind a run's pictures, and what ``figures.json`` says of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.about: dict[str, Any] = json.loads((folder / "figures.json").read_text())
+        shape = self.about["image_shape"]
+        self.image_shape = None if shape is None else tuple(shape)
+
+    def rows(self, name: str) -> list[Row]:
+        """Return the rows of a table by column name; none if there is no such table."""
+        path = self.folder / f"{name}.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def feature_names(self, n_features: int) -> Sequence[str]:
+        """Return the titles of a table's columns."""
+        return self.about["feature_names"] or [str(number) for number in range(n_features)]
+
+
+def reconstructions(tables: Tables) -> Figure | None:
+    """Test rows above, what decoding their posterior means gives below."""
+    rows = tables.rows("reconstructions")
+    if not rows:
+        return None
+    inputs, outputs = (
+        _values([row for row in rows if row["kind"] == kind]) for kind in ("input", "output")
+    )
+    if tables.image_shape is None:
+        figure = Figure(figsize=(8, 1.8 + 0.36 * len(inputs)))
+        both = {"Test rows": inputs, "Their reconstructions": outputs}
+        drawing.heat_maps(figure, both, tables.feature_names(inputs.shape[1]))
+        return figure
+    height, width = tables.image_shape[:2]
+    across = max(4.0, 0.75 * len(inputs))
+    figure = Figure(figsize=(across, 0.4 + 2 * across / len(inputs) * height / width))
+    one = figure.subplots()
+    sheet = mosaic(in_unit_interval(inputs, outputs), tables.image_shape)
+    drawing.show_image(one, sheet)
+    one.set_yticks([sheet.shape[0] * 0.25, sheet.shape[0] * 0.75], ["input", "output"])
+    one.set_title("Test rows and their reconstructions")
+    return figure
+
+
+def latent_space(tables: Tables) -> Figure | None:
+    """Test rows on the training latents' first two principal components, by class."""
+    rows = tables.rows("latent_space")
+    if not rows:
+        return None
+    named = any(row["predicted"] for row in rows)
+    panels = {"predicted": "Predicted class"} if named else {"component": "Cluster"}
+    if any(row["true"] for row in rows):
+        panels["true"] = "True class"
+    figure = Figure(figsize=(4.8 * len(panels), 5.4))
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    points = np.array([[float(row["pc1"]), float(row["pc2"])] for row in rows])
+    shares = [*tables.about["explained_variance_ratio"], 0.0]
+    # Classes have the same colours in both panels, clusters have their own.
+    classes = drawing.palette([row[column] for row in rows for column in ("predicted", "true")])
+    for one, (column, title) in zip(axes, panels.items(), strict=True):
+        names = [row[column] for row in rows]
+        colour_of = drawing.palette(names) if column == "component" else classes
+        drawing.scatter_by_name(one, points, names, colour_of)
+        one.set(title=title, xlabel=f"PC 1 ({shares[0]:.0%} of the variance)")
+        if not named:
+            drawing.legend_of_names(one, colour_of)
+    axes[0].set_ylabel(f"PC 2 ({shares[1]:.0%})")
+    if named:
+        drawing.legend_of_names(figure, classes)
+    return figure
+
+
+def loss(tables: Tables) -> Figure | None:
+    """The objective and its two terms by epoch, on training and validation rows."""
+    rows = tables.rows("loss")
+    figure = Figure(figsize=(9, 3.3))
+    axes = figure.subplots(1, 3)
+    terms = {
+        "reconstruction": "Reconstruction",
+        "kl": "KL, unweighted",
+        "objective": "Objective, KL weighted",
+    }
+    last = max(int(row["epoch"]) for row in rows)
+    parts = {"train": drawing.TEN_COLOURS[0], "validation": drawing.TEN_COLOURS[6]}
+    for one, (term, title) in zip(axes, terms.items(), strict=True):
+        for part, colour in parts.items():
+            chosen = [row for row in rows if row["split"] == part]
+            curve = [float(row[term]) for row in chosen]
+            epochs = [int(row["epoch"]) for row in chosen]
+            one.plot(epochs, curve, color=colour, marker="o" if last == 1 else "")
+        one.set(title=title, xlabel="epoch")
+        drawing.count_axis(one, last)
+    axes[0].set_ylabel("nats a row")
+    drawn = [part for part in parts if any(row["split"] == part for row in rows)]
+    drawing.legend_below(figure, [Line2D([], [], color=parts[p], label=p) for p in drawn])
+    return figure
+
+
+def em(tables: Tables) -> Figure | None:
+    """The mixtures' log-likelihood by EM iteration: one panel for z, one for the means."""
+    rows = tables.rows("em")
+    kinds = sorted({row["latents"] for row in rows}, reverse=True)
+    counts = sorted({int(row["n_components"]) for row in rows})
+    colour_of = dict(zip(counts, drawing.colours(len(counts)), strict=True))
+    own = (tables.about["n_components"], tables.about["latents"])
+    figure = Figure(figsize=(1.0 + 4.0 * len(kinds), 3.5))
+    axes = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for one, kind in zip(axes, kinds, strict=True):
+        curves: dict[int, list[float]] = {}
+        for row in rows:
+            if row["latents"] == kind:
+                number = int(row["n_components"])
+                curves.setdefault(number, []).append(float(row["log_likelihood"]))
+        for number, curve in curves.items():
+            width = 2.6 if (number, kind) == own else 1.2
+            one.plot(range(1, len(curve) + 1), curve, color=colour_of[number], linewidth=width)
+        what = "draws z" if kind == "z" else "posterior means"
+        one.set(title=f"Mixtures of the {what}", xlabel="EM iteration")
+        drawing.count_axis(one, max(map(len, curves.values())))
+    axes[0].set_ylabel("log-likelihood, nats a row")
+    lines = [
+        Line2D([], [], color=colour, label=f"{number} components")
+        for number, colour in colour_of.items()
+    ]
+    drawing.legend_below(figure, lines, title="thick: the run's own mixture")
+    return figure
+
+
+def samples(tables: Tables) -> Figure | None:
+    """Draws from every component, grouped by the class it stands for."""
+    rows = tables.rows("samples")
+    if not rows:
+        return None
+    by_component: dict[str, list[Row]] = {}
+    for row in rows:
+        by_component.setdefault(row["component"], []).append(row)
+    groups = sorted(by_component.values(), key=lambda g: (g[0]["class"], -float(g[0]["weight"])))
+    names = [_component_title(group[0]) for group in groups]
+    values = [_values(group) for group in groups]
+    if tables.image_shape is None:
+        figure = Figure(figsize=(8, 1.8 + 0.24 * len(groups)))
+        means = {"Mean draw of every component": np.stack([each.mean(axis=0) for each in values])}
+        drawing.heat_maps(figure, means, tables.feature_names(values[0].shape[1]), names)
+        return figure
+    values = list(in_unit_interval(*values))
+    n_columns = -(-len(groups) // MOST_LINES)
+    n_lines = -(-len(groups) // n_columns)
+    height, width = tables.image_shape[:2]
+    line = 3.0 / len(values[0]) * height / width
+    figure = Figure(figsize=(3.9 * n_columns, 0.5 + line * n_lines))
+    for number, one in enumerate(figure.subplots(1, n_columns, squeeze=False)[0]):
+        part = slice(number * n_lines, (number + 1) * n_lines)
+        sheet = mosaic(values[part], tables.image_shape, least_lines=n_lines)
+        drawing.show_image(one, sheet)
+        high = sheet.shape[0] / n_lines
+        one.set_yticks([(k + 0.5) * high for k in range(len(names[part]))], names[part])
+    figure.suptitle("Draws from every component", weight="bold", fontsize=10)
+    return figure
+
+
+def clusters(tables: Tables) -> Figure | None:
+    """How many training rows each cluster holds, and how pure its labelled test rows are."""
+    rows = sorted(tables.rows("clusters"), key=lambda row: int(row["train_rows"]))
+    sizes = [int(row["train_rows"]) for row in rows]
+    figure = Figure(figsize=(7.5, 1.3 + 0.17 * max(6, len(rows))))
+    one = figure.subplots()
+    shades = mpl.colormaps["cividis"]
+    bars = [shades(float(row["purity"])) if row["purity"] else "#c8c8c8" for row in rows]
+    one.barh(range(len(rows)), sizes, color=bars, height=0.8)
+    one.set_yticks(range(len(rows)), [_component_title(row) for row in rows], fontsize=7.5)
+    for place, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+        pure = f" {float(row['purity']):.0%}" if row["purity"] else ""
+        one.text(size, place, pure, va="center", fontsize=7)
+    one.set(xlabel="training rows", ylim=(-0.7, len(rows) - 0.3), title="Clusters by size")
+    one.tick_params(axis="y", length=0)
+    if any(row["purity"] for row in rows):
+        scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), shades)
+        bar = figure.colorbar(scale, ax=one, fraction=0.04, aspect=30)
+        bar.set_label("purity of the labelled test rows")
+        bar.formatter = ticker.PercentFormatter(1)
+    return figure
+
+
+def confusion(tables: Tables) -> Figure | None:
+    """True against predicted classes of the labelled test rows."""
+    rows = tables.rows("confusion")
+    if not rows:
+        return None
+    names = list(dict.fromkeys(row["true"] for row in rows))
+    counts = np.array([int(row["count"]) for row in rows]).reshape(len(names), -1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 1.8 + 0.4 * min(len(names), 24)
+    figure = Figure(figsize=(side + 1.0, side))
+    one = figure.subplots()
+    image = one.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
+    one.set_xticks(range(len(names)), names, **turned)
+    one.set_yticks(range(len(names)), names)
+    if len(names) <= drawing.MOST_NAMES_SHOWN:
+        for (i, j), count in np.ndenumerate(counts):
+            ink = "white" if shares[i, j] > 0.5 else "#222222"
+            one.text(j, i, str(count or ""), ha="center", va="center", fontsize=7, color=ink)
+    right = np.trace(counts) / max(1, counts.sum())
+    one.set(title=f"{right:.1%} of the test rows right", xlabel="predicted", ylabel="true")
+    bar = figure.colorbar(image, ax=one, fraction=0.045)
+    bar.set_label("share of the true class")
+    bar.formatter = ticker.PercentFormatter(1)
+    return figure
+
+
+def _values(rows: Sequence[Row]) -> np.ndarray:
+    """Return the columns v0, v1, ... of a table's rows, (n, D)."""
+    names = [name for name in rows[0] if name[0] == "v" and name[1:].isdigit()]
+    return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+def _component_title(row: Row) -> str:
+    """Return ``7 · boot``: the component's number and the class it stands for."""
+    return f"{row['component']} · {row['class']}" if row["class"] else row["component"]
+
+
+FIGURES: Final[dict[str, Callable[[Tables], Figure | None]]] = {
+    "reconstructions": reconstructions,
+    "latent_space": latent_space,
+    "loss": loss,
+    "samples": samples,
+    "confusion": confusion,
+    "clusters": clusters,
+    "em": em,
+}

@@ -1,0 +1,123 @@
+"""How far a run is: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from latentmix.training.events import EmIteration, EpochEnd, Event, Listener, Stage, Steps
+
+# Elsewhere than on a terminal: at most one line of EM in so many seconds.
+SECONDS_PER_EM_LINE = 10.0
+
+
+@contextmanager
+def progress() -> Iterator[Listener]:
+    """Yield a listener that shows events on standard output."""
+    if not sys.stdout.isatty():
+        yield _Lines()
+        return
+    bar = _Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def epoch_text(event: EpochEnd) -> str:
+    """Return the averages of an epoch in one line, in nats a row."""
+    train, held_out = event.train, event.validation
+    validation = "" if held_out is None else f", validation {held_out.objective:.2f}"
+    return (
+        f"objective {train.objective:.2f} nats (reconstruction {train.reconstruction:.2f}, "
+        f"KL {train.kl:.2f}){validation}"
+    )
+
+
+class _Lines:
+    """A line for each stage and epoch, and now and then one for EM."""
+
+    def __init__(self) -> None:
+        self._em_said_at = time.monotonic()
+        self._begun: tuple[int, float] | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Stage):
+            self._em_said_at = time.monotonic()
+            print(event.message, flush=True)
+        elif isinstance(event, Steps) and self._begun is None:
+            # A training that goes on where it stopped has no time left behind it here.
+            self._begun = (event.epoch - 1, time.monotonic())
+        elif isinstance(event, EpochEnd):
+            print(f"epoch {event.epoch}/{event.n_epochs}: {epoch_text(event)}{self._left(event)}")
+            sys.stdout.flush()
+        elif isinstance(event, EmIteration) and self._em_is_due():
+            print(_em_text(event), flush=True)
+
+    def _em_is_due(self) -> bool:
+        now = time.monotonic()
+        due = now - self._em_said_at > SECONDS_PER_EM_LINE
+        self._em_said_at = now if due else self._em_said_at
+        return due
+
+    def _left(self, event: EpochEnd) -> str:
+        """Return the time the epochs to come will take, if they take what those here took."""
+        if self._begun is None:
+            return ""
+        first, began = self._begun
+        an_epoch = (time.monotonic() - began) / max(1, event.epoch - first)
+        return f"; {an_epoch * (event.n_epochs - event.epoch):.0f} s left"
+
+
+class _Bar:
+    """One bar over all training steps, then one that counts EM iterations."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Stage):
+            self.close()
+            tqdm.write(event.message)
+        elif isinstance(event, Steps):
+            self._advance(event)
+        elif isinstance(event, EpochEnd):
+            if self._bar is not None:
+                self._bar.set_postfix_str(epoch_text(event))
+        elif isinstance(event, EmIteration):
+            self._count(event)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _advance(self, event: Steps) -> None:
+        done = (event.epoch - 1) * event.n_steps + event.step
+        if self._bar is None:
+            # A training that goes on where it stopped begins in the middle.
+            total = event.n_epochs * event.n_steps
+            self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+        self._bar.set_description(f"epoch {event.epoch}/{event.n_epochs}", refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def _count(self, event: EmIteration) -> None:
+        if event.iteration == 1:
+            self.close()
+        if self._bar is None:
+            self._bar = tqdm(unit="iteration", dynamic_ncols=True)
+            self._bar.set_description(f"EM, {event.n_components} components", refresh=False)
+        self._bar.set_postfix_str(f"{event.log_likelihood:.4f} nats a row", refresh=False)
+        self._bar.update(event.iteration - self._bar.n)
+
+
+def _em_text(event: EmIteration) -> str:
+    return (
+        f"EM with {event.n_components} components, iteration {event.iteration}: "
+        f"{event.log_likelihood:.4f} nats a row"
+    )

@@ -1,0 +1,71 @@
+"""What a run found, in a few lines of text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_TITLES = {
+    "accuracy_named": "accuracy of p(y|x), named by labelled rows",
+    "accuracy_hungarian": "accuracy after Hungarian match",
+    "nmi": "normalised mutual information",
+    "ari": "adjusted Rand index",
+    "purity": "purity",
+}
+
+
+def summary_of(metrics: dict[str, Any], folder: Path) -> str:
+    """Return the summary of a run from its metrics: scores, density, and where to look."""
+    own = metrics["scores"][0]
+    how = "converged" if own["converged"] else "stopped without converging"
+    lines = [
+        "",
+        *_score_lines(metrics),
+        "",
+        _density_line(metrics["test"]),
+        f"EM of the run's own {own['n_components']} components {how} after {own['n_iter']} "
+        "iterations",
+    ]
+    if not metrics["naming"]["rows"]:
+        lines.append(
+            "No labelled row named the clusters. To name them: "
+            f"latentmix label {folder} FILE.csv (row number or file name, label)"
+        )
+    return "\n".join([*lines, f"Pictures: {folder / 'figures'}  Every row: {folder / 'rows.csv'}"])
+
+
+def scores_text(scores: dict[str, Any]) -> str:
+    """Return the scores of `evaluate_run` as lines of name and value."""
+    part = "test rows" if scores["part"] == "test" else "rows"
+    lines = [f"{scores['rows']:,} {part}, {scores['labelled_rows']:,} of them labelled"]
+    lines += [f"{title:<44}{scores[key]:.4f}" for key, title in _TITLES.items() if key in scores]
+    return "\n".join([*lines, _density_line(scores["density"])])
+
+
+def _score_lines(metrics: dict[str, Any]) -> list[str]:
+    """Return the table of test scores, a line for each mixture; none without labelled test rows."""
+    scored = [entry for entry in metrics["scores"] if "accuracy_hungarian" in entry]
+    naming = metrics["naming"]
+    by = f"Clusters named by {naming['rows']:,} labelled rows" if naming["rows"] else ""
+    if not scored:
+        return [by or f"{metrics['scores'][0]['n_components']} clusters found"]
+    lines = [
+        *([by] if by else []),
+        f"Accuracy on {scored[0]['labelled_rows']:,} labelled test rows",
+        "components  fitted to  named  Hungarian    NMI    ARI",
+    ]
+    for entry in scored:
+        named = f"{entry['accuracy_named']:.3f}" if "accuracy_named" in entry else "-"
+        lines.append(
+            f"{entry['n_components']:>10}  {entry['latents']:<9}  {named:>5}  "
+            f"{entry['accuracy_hungarian']:>9.3f}  {entry['nmi']:>5.3f}  {entry['ari']:>5.3f}"
+        )
+    return lines
+
+
+def _density_line(test: dict[str, Any]) -> str:
+    return (
+        f"ELBO {test['elbo']:.2f} nats a row (reconstruction {test['reconstruction']:.2f}, "
+        f"KL {test['kl']:.2f}); {test['elbo_mixture_prior']:.2f} with the mixture as prior; "
+        f"{test['active_dimensions']} of {len(test['kl_per_dimension'])} dimensions active"
+    )
