@@ -24,7 +24,7 @@ def rule(**changes):
         "learning_rate": 1e-2,
         "schedule": "cosine",
         "kl_weight": 2.0,
-        "kl_warmup_epochs": 1,
+        "kl_warmup": 1 / 3,
         "latent_dim": L,
         "n_rows": N,
         "n_epochs": 3,
@@ -82,10 +82,10 @@ def test_padding_does_not_count(rows):
 
 
 def test_the_kl_weight_rises_over_the_warmup():
-    settings = rule(kl_warmup_epochs=2)
+    settings = rule(kl_warmup=2 / 3)
     weights = [float(kl_weight_at(settings, np.asarray(step))) for step in (0, 4, 9, 14)]
     np.testing.assert_allclose(weights, [0.2, 1.0, 2.0, 2.0], rtol=1e-6)
-    assert float(kl_weight_at(rule(kl_warmup_epochs=0), np.asarray(0))) == 2.0
+    assert float(kl_weight_at(rule(kl_warmup=0.0), np.asarray(0))) == 2.0
 
 
 def test_news_arrive_in_order(rows):

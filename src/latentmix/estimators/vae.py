@@ -68,8 +68,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
     kl_weight : float, default=1.0
         Weight of the KL term; at 1 the loss is minus the ELBO.
-    kl_warmup_epochs : int, default=0
-        The weight rises linearly from 0 over so many epochs.
+    kl_warmup : float, default=0.0
+        Share of the training, [0, 1], over which the weight rises linearly from 0.
     batch_size : int, default=128
     max_epochs : int, default=20
         Passes over the rows.
@@ -116,7 +116,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         likelihood: str = "auto",
         heads: str = "linear",
         kl_weight: float = 1.0,
-        kl_warmup_epochs: int = 0,
+        kl_warmup: float = 0.0,
         batch_size: int = 128,
         max_epochs: int = 20,
         min_steps: int = 4000,
@@ -129,7 +129,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.likelihood = likelihood
         self.heads = heads
         self.kl_weight = kl_weight
-        self.kl_warmup_epochs = kl_warmup_epochs
+        self.kl_warmup = kl_warmup
         self.batch_size = batch_size
         self.max_epochs = max_epochs
         self.min_steps = min_steps
@@ -281,8 +281,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         for name in ("latent_dim", "batch_size", "max_epochs"):
             check_number(name, getattr(self, name), kind=Integral, least=1)
         check_number("kl_weight", self.kl_weight, least=0)
-        for name in ("kl_warmup_epochs", "min_steps"):
-            check_number(name, getattr(self, name), kind=Integral, least=0)
+        check_number("min_steps", self.min_steps, kind=Integral, least=0)
+        check_number("kl_warmup", self.kl_warmup, least=0, most=1)
         check_number("learning_rate", self.learning_rate, above=0)
         for width in () if self.hidden_dims is None else self.hidden_dims:
             check_number("hidden_dims' width", width, kind=Integral, least=1)
@@ -332,7 +332,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             float(self.learning_rate),
             self.schedule,
             float(self.kl_weight),
-            int(self.kl_warmup_epochs),
+            float(self.kl_warmup),
             int(self.latent_dim),
             len(rows),
             max(int(self.max_epochs), math.ceil(self.min_steps / steps_per_epoch)),

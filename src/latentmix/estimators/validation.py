@@ -74,12 +74,15 @@ def check_number(
     kind: type = Real,
     above: float | None = None,
     least: float | None = None,
+    most: float | None = None,
 ) -> None:
-    """Refuse a value that is not a number of that kind, or not above (or at least) a bound."""
+    """Refuse a value that is not a number of that kind, or not within its bounds."""
     bound = f"> {above}" if above is not None else f">= {least}"
+    bound += f" and <= {most}" if most is not None else ""
     what = "an integer" if kind is Integral else "a number"
     valid = isinstance(value, kind) and not isinstance(value, bool)
     valid = valid and (above is None or value > above) and (least is None or value >= least)  # type: ignore[operator]
+    valid = valid and (most is None or value <= most)  # type: ignore[operator]
     if not (valid and np.isfinite(float(value))):  # type: ignore[arg-type]
         raise ParameterError(f"{parameter}={value!r} is out of range. Expected {what} {bound}.")
 

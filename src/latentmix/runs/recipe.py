@@ -45,7 +45,7 @@ class VaeSection:
     likelihood: Literal["auto", "bernoulli", "relu-bernoulli", "gaussian"]
     heads: Literal["linear", "relu"]
     kl_weight: NotNegative
-    kl_warmup_epochs: Annotated[int, Field(ge=0)]
+    kl_warmup: Annotated[float, Field(ge=0, le=1)]
     batch_size: Count
     max_epochs: Count
     min_steps: Annotated[int, Field(ge=0)]

@@ -32,8 +32,8 @@ class Rule:
         Cosine falls to 0 over all the steps (Loshchilov and Hutter 2017, one cycle).
     kl_weight : float
         beta (Higgins et al. 2017); at 1 the objective is minus the ELBO.
-    kl_warmup_epochs : int
-        The weight rises linearly from 0 over so many epochs.
+    kl_warmup : float
+        Share of all steps, [0, 1], over which the weight rises linearly from 0.
     latent_dim, n_rows, n_epochs : int
     """
 
@@ -41,7 +41,7 @@ class Rule:
     learning_rate: float
     schedule: str
     kl_weight: float
-    kl_warmup_epochs: int
+    kl_warmup: float
     latent_dim: int
     n_rows: int
     n_epochs: int
@@ -121,9 +121,9 @@ def epoch_of(rule: Rule, keys: Keys, number: int) -> Epoch:
 
 def kl_weight_at(rule: Rule, step: Array) -> Float[Array, ""]:
     """Return the KL term's weight at a step, counted over the whole training."""
-    if rule.kl_warmup_epochs == 0:
+    warmup = round(rule.kl_warmup * rule.n_steps)
+    if warmup == 0:
         return jnp.asarray(rule.kl_weight, jnp.float32)
-    warmup = rule.kl_warmup_epochs * rule.steps_per_epoch
     return rule.kl_weight * jnp.minimum(1.0, (step + 1).astype(jnp.float32) / warmup)
 
 
