@@ -5,16 +5,19 @@ import hashlib
 import json
 import os
 import struct
+import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import latentmix
-from latentmix import GaussianMixture
+from latentmix import VAE, GaussianMixture
 from latentmix.errors import IntegrityError, MissingError, WriteError
+from latentmix.models.vae import Architecture, Network
 from latentmix.storage.files import (
     claim_folder,
     replace_folder,
@@ -92,6 +95,17 @@ def test_the_manifest_says_format_kind_size_and_sha256(folder):
     assert record["files"] == {
         name: entry(content) for name, content in snapshot(folder).items() if name != MANIFEST
     }
+
+
+def test_hidden_files_and_those_excluded_are_not_sealed(folder):
+    for name in (".DS_Store", ".rows.csv.k3j2h1", "deep/.hidden", "checkpoint.json"):
+        (folder / name).write_text("still changing")
+    seal(folder, "model", exclude=["checkpoint.json"])
+    assert open_sealed(folder, "model").names == (
+        "deep/weights.safetensors",
+        "model.json",
+        "rows.csv",
+    )
 
 
 def test_every_changed_bit_is_noticed(folder):
@@ -402,6 +416,53 @@ def test_a_model_that_contradicts_itself_is_refused_though_its_seal_is_whole(sav
     seal(saved, "model")
     with pytest.raises(IntegrityError, match=match):
         latentmix.load(saved)
+
+
+@pytest.fixture
+def saved_vae(tmp_path):
+    """Return the folder of a saved VAE of four inputs that was never trained."""
+    vae = VAE(hidden_dims=(4, 3), latent_dim=2)
+    vae.architecture_ = Architecture(4, (4, 3), 2, "linear", "gaussian")
+    vae.network_ = Network(vae.architecture_, np.zeros(4), jax.random.key(0))
+    vae.shift_, vae.scale_ = np.zeros(4), np.ones(4)
+    vae.save(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def most_memory():
+    """Return the most bytes this process has held so far; 0 on systems that say it otherwise."""
+    if sys.platform != "linux":
+        return 0
+    import resource  # noqa: PLC0415
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"n_features": 2**40},
+        {"latent_dim": 2**40},
+        # A gigabyte, were it believed; larger claims would cost whoever breaks this too much.
+        {"hidden_dims": [4, 2**14, 2**14]},
+        {"hidden_dims": [4] * 1000},
+        {"hidden_dims": []},
+        {"heads": "relu"},
+        {"likelihood": "bernoulli"},
+        {"heads": "cubic"},
+    ],
+    ids=str,
+)
+def test_an_architecture_that_the_arrays_do_not_bear_out_is_refused(saved_vae, claim):
+    assert latentmix.load(saved_vae).architecture_.hidden_dims == (4, 3)
+    record = json.loads((saved_vae / "model.json").read_text())
+    record["vae"]["architecture"] |= claim
+    write_json(saved_vae / "model.json", record)
+    seal(saved_vae, "model")
+    before = most_memory()
+    with pytest.raises(IntegrityError):
+        latentmix.load(saved_vae)
+    assert most_memory() - before < 200e6
 
 
 def test_a_changed_byte_in_a_saved_model_is_refused(saved):

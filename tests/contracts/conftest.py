@@ -1,0 +1,99 @@
+"""A small run that several contracts look at: easy shapes, a tiny network, half a second."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentmix.data import Split, load
+from latentmix.runs.execute import Request, execute
+from latentmix.runs.recipe import load_recipe
+from latentmix.training.events import nobody
+
+SMALL = (
+    "vae.hidden_dims=[16]",
+    "vae.latent_dim=2",
+    "vae.batch_size=32",
+    "vae.max_epochs=30",
+    "vae.min_steps=0",
+    "vae.learning_rate=1e-2",
+    "mixture.n_components=3",
+    "mixture.n_init=5",
+    "report.n_components=[3]",
+    "report.draws=2",
+    "report.images=3",
+)
+NAMES = np.array(["bar", "pillar", "square"])
+
+
+def draw_nothing(folder):
+    """Draw no pictures."""
+
+
+@pytest.fixture(scope="session")
+def shapes_file(tmp_path_factory):
+    """Return the path of 120 images of 8x8 pixels with labels: a bar, a pillar and a square."""
+    rng = np.random.RandomState(0)
+    kinds = np.arange(120) % 3
+    bright = np.zeros((3, 8, 8), int)
+    bright[0, :4] = bright[1, :, :4] = bright[2, 2:6, 2:6] = 220
+    X = (bright[kinds] + rng.randint(0, 30, (120, 8, 8))).astype(np.uint8)
+    path = tmp_path_factory.mktemp("data") / "shapes.npz"
+    np.savez(path, X=X, y=NAMES[kinds])
+    return path
+
+
+@pytest.fixture(scope="session")
+def shapes(shapes_file):
+    """Return those images as a data set."""
+    return load(shapes_file)
+
+
+@pytest.fixture(scope="session")
+def split_shapes(shapes):
+    """Return those images with an official split, so that labels cannot change who is where."""
+    rows = np.arange(120)
+    return replace(shapes, fixed_split=Split(rows[:84], rows[84:102], rows[102:]))
+
+
+@pytest.fixture(scope="session")
+def carry_out(shapes):
+    """Return a function that runs the small recipe, on the shapes unless told, for metrics."""
+
+    def run(out, *settings, dataset=shapes, seed=0, listener=nobody, draw=draw_nothing, command=()):
+        recipe = load_recipe("default", (*SMALL, *settings))
+        request = Request(recipe, dataset, Path(out), seed, command)
+        return execute(request, listener=listener, draw=draw)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(carry_out, tmp_path_factory):
+    """Return the folder of a finished run of the shapes: to be read, never changed."""
+    folder = tmp_path_factory.mktemp("runs") / "shapes"
+    carry_out(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unnamed(split_shapes, carry_out, tmp_path_factory):
+    """Return the folder of a finished run without labels: to be read, never changed."""
+    folder = tmp_path_factory.mktemp("runs") / "unnamed"
+    carry_out(folder, dataset=replace(split_shapes, labels=None, class_names=()))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bytes_in():
+    """Return a function that reads every file under a folder."""
+
+    def read(folder):
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    return read
