@@ -1,0 +1,130 @@
+"""The worker of `training_step.py` that trains with latentmix, in calls as the product makes them.
+
+It also says what the machine can do at most: float32 products and memory traffic.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentmix.data import load
+from latentmix.models.mlp import default_widths
+from latentmix.models.named_tensors import to_tensors
+from latentmix.models.vae import Architecture, Network
+from latentmix.runs.recipe import load_recipe
+from latentmix.training.vae_loop import SECONDS_PER_CALL, start
+from latentmix.training.vae_rule import Rule, advance, epoch_of, named_keys
+from serving import serve
+
+
+class Ours:
+    """The `seed` recipe's training, stopped and continued after any number of steps."""
+
+    def prepare(self, data: str, folder: str) -> dict[str, Any]:
+        """Read or make the rows, build the network, and leave both for the peers in `folder`."""
+        rows = _rows(data)
+        recipe = load_recipe("seed").vae
+        widths = tuple(recipe.hidden_dims or default_widths(rows.shape[1]))
+        keys = named_keys(0)
+        shape = Architecture(rows.shape[1], widths, recipe.latent_dim, "linear", "bernoulli")
+        network = Network(shape, rows.mean(axis=0) / 255, keys.init)
+        self.rule = Rule(
+            recipe.batch_size,
+            recipe.learning_rate,
+            recipe.schedule,
+            recipe.kl_weight,
+            recipe.kl_warmup,
+            recipe.latent_dim,
+            len(rows),
+            recipe.max_epochs,
+        )
+        self.training = start(self.rule, keys, network)
+        self.epoch = epoch_of(self.rule, keys, 0)
+        self.rows = jnp.asarray(rows)
+        self.steps_per_call = 8
+        tensors = to_tensors(network)
+        np.save(Path(folder, "rows.npy"), rows)
+        np.savez(Path(folder, "weights.npz"), **tensors)
+        return {
+            "versions": f"latentmix {version('latentmix')} (JAX {jax.__version__})",
+            "n_parameters": sum(array.size for array in tensors.values()),
+            "shape": {"widths": widths, "latent_dim": recipe.latent_dim, "rows": rows.shape},
+            "rule": {
+                "batch_size": recipe.batch_size,
+                "learning_rate": recipe.learning_rate,
+                "kl_weight": recipe.kl_weight,
+            },
+        }
+
+    def train(self, n_steps: int) -> dict[str, float]:
+        """Take so many steps; return the seconds, and the mean loss of a row, in nats."""
+        training, left, n_rows = self.training, n_steps, 0
+        training.state = training.state._replace(totals=jnp.zeros(3, jnp.float32))
+        began = time.perf_counter()
+        while left > 0:
+            stop = min(training.step + min(left, self.steps_per_call), self.rule.steps_per_epoch)
+            left -= stop - training.step
+            n_rows += self._call(stop)
+        seconds = time.perf_counter() - began
+        return {"seconds": seconds, "loss": float(training.state.totals[2]) / n_rows}
+
+    def _call(self, stop: int) -> int:
+        """Make one compiled call, up to a step of this epoch; return how many rows it took."""
+        training, began = self.training, time.perf_counter()
+        first = training.step
+        span = jnp.asarray([first, stop, training.epoch], jnp.int32)
+        state = advance((self.rows, self.epoch, span), self.rule, training.state)
+        training.state, training.step = jax.block_until_ready(state), stop
+        seconds_a_step = (time.perf_counter() - began) / (stop - first)
+        self.steps_per_call = max(8, int(SECONDS_PER_CALL / seconds_a_step))
+        if stop == self.rule.steps_per_epoch:
+            training.epoch, training.step = training.epoch + 1, 0
+            self.epoch = epoch_of(self.rule, training.keys, training.epoch)
+        batch_size = self.rule.batch_size
+        return min(stop * batch_size, self.rule.n_rows) - first * batch_size
+
+    def limits(self) -> dict[str, float]:
+        """Return the machine's best float32 products, in flop/s, and memory traffic, in bytes/s."""
+        product = jax.jit(jnp.matmul)
+        squares = [jnp.ones((n, n), jnp.float32) for n in (1024, 2048, 4096)]
+        flops = max(2 * len(x) ** 3 / _shortest(lambda x=x: product(x, x)) for x in squares)
+        # In place, as Adam works: a fresh copy of 256 MB would time the kernel's page faults.
+        add = jax.jit(lambda x: x + 1, donate_argnums=0)
+        held = [jnp.ones(1 << 26, jnp.float32)]
+        n_bytes = 2 * held[0].nbytes
+
+        def sweep() -> object:
+            held[0] = add(held[0])
+            return held[0]
+
+        return {"flops": flops, "bandwidth": n_bytes / _shortest(sweep)}
+
+
+def _rows(data: str) -> np.ndarray:
+    """Return the training rows of a named data set, or random bytes of MNIST's shape."""
+    if data == "synthetic":
+        return np.random.default_rng(0).integers(0, 256, (55_000, 784), np.uint8)
+    dataset = load(data)
+    return dataset.X if dataset.fixed_split is None else dataset.X[dataset.fixed_split.train]
+
+
+def _shortest(call: Callable[[], object], repeats: int = 8) -> float:
+    """Return the least seconds that a call takes, after one that compiles."""
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
+
+
+if __name__ == "__main__":
+    serve(Ours())
