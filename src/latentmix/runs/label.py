@@ -121,7 +121,9 @@ def _replace(
         seal(new, "run")
         replace_folder(old, new)
     finally:
-        shutil.rmtree(parent, ignore_errors=True)
+        # Should the old run not be back in its place, what is left of it is kept.
+        if old.exists():
+            shutil.rmtree(parent, ignore_errors=True)
 
 
 def _copy(run: OpenRun, new: Path) -> None:

@@ -105,11 +105,13 @@ def replace_folder(old: Path, new: Path) -> None:
     """
     aside = new.with_name(f"{new.name}.old")
     try:
-        old.rename(aside)
         try:
+            old.rename(aside)
             new.rename(old)
-        except OSError:
-            aside.rename(old)
+        except BaseException:
+            # An interrupt as well must not leave the place empty.
+            if not old.exists():
+                aside.rename(old)
             raise
         shutil.rmtree(aside, ignore_errors=True)
         _flush_folder(old.parent)

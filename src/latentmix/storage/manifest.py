@@ -87,11 +87,15 @@ class Sealed:
 
 
 def seal(folder: Path, kind: str, *, exclude: Collection[str] = ()) -> None:
-    """Write the manifest of all files in a folder: the last thing a writer does."""
+    """Write the manifest of all files in a folder: the last thing a writer does.
+
+    Hidden files, as a write cut off by a power failure or a file manager leaves them, and the
+    names in `exclude` are no part of what is sealed.
+    """
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != MANIFEST and name not in exclude:
+        if path.is_file() and _is_plain(name) and name != MANIFEST and name not in exclude:
             content = path.read_bytes()
             files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     record = {"format": FORMAT, "kind": kind, "latentmix": _version(), "files": files}
@@ -149,8 +153,7 @@ def _checked_header(record: Any, manifest: Path, kinds: Collection[str]) -> dict
 
 
 def _checked_entry(name: str, entry: Any, manifest: Path) -> Entry:
-    parts = PurePosixPath(name).parts
-    if name != "/".join(parts) or not parts or not all(_PART.fullmatch(part) for part in parts):
+    if not _is_plain(name):
         raise IntegrityError(
             f"{manifest} names {name!r}. Expected plain names inside the folder (no '..', no "
             "absolute path); it was not written by latentmix."
@@ -167,6 +170,12 @@ def _checked_entry(name: str, entry: Any, manifest: Path) -> Entry:
             f"{manifest} gives no size and SHA-256 for {name}. Expected both; save it again."
         )
     return Entry(size, sha256)
+
+
+def _is_plain(name: str) -> bool:
+    """Tell a name that stays inside its folder, and is no hidden file's."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and name == "/".join(parts) and all(map(_PART.fullmatch, parts))
 
 
 def _read_checked(folder: Path, name: str, entry: Entry) -> bytes:
