@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Int
 from latentmix.kernels.arrays import ArrayT
 from latentmix.kernels.families import FAMILIES
 
-# Above this mean_k' P_k mean_k the expanded quadratic x'Px - 2x'Pm + m'Pm has lost about
-# ten of float64's sixteen digits, and the centred form takes over.
+# Above this mean_k' P_k mean_k the expanded quadratic x'Px - 2x'Pm + m'Pm has lost about six
+# of float64's sixteen digits, and the centred form takes over.
 EXPANDED_FORM_LIMIT = 1e6
 
 
@@ -235,7 +235,8 @@ def maximise(family: str, statistics: Statistics, reg_covar: Float[Array, ""]) -
     """Return the mixture that maximises the expected log-likelihood (the M step).
 
     A component that no row reaches any more is born again, with the pooled covariance and the
-    weight of one row, at the row that the mixture explains worst.
+    weight of one row, at the row that the mixture explains worst. Several are spread from there
+    towards the mean of all rows: twins at one place would stay twins for ever.
 
     Parameters
     ----------
@@ -252,13 +253,22 @@ def maximise(family: str, statistics: Statistics, reg_covar: Float[Array, ""]) -
     counts = jnp.where(dead, 1.0, statistics.counts)
     shifts = statistics.first / counts[:, None]
     covariances = kind.covariances(counts, shifts, statistics.second, reg_covar)
-    means = jnp.where(dead[:, None], statistics.worst, statistics.centres + shifts)
+    means = jnp.where(dead[:, None], _births(statistics, dead), statistics.centres + shifts)
     if family != "tied":
         pooled = jnp.tensordot(jnp.where(dead, 0.0, counts) / total, covariances, axes=1)
         shape = (-1,) + (1,) * (covariances.ndim - 1)
         covariances = jnp.where(dead.reshape(shape), pooled, covariances)
     weights = counts / jnp.sum(counts)
     return Maximised(make_mixture(family, weights, means, covariances), dead)
+
+
+def _births(statistics: Statistics, dead: Array) -> Float[Array, "K D"]:
+    """Return where each dead component is born again; other rows of the answer mean nothing."""
+    counts = statistics.counts
+    sums = counts[:, None] * statistics.centres + statistics.first
+    centre = jnp.sum(sums, axis=0) / jnp.maximum(jnp.sum(counts), 1.0)
+    shares = 1 - (jnp.cumsum(dead) - 1) / jnp.maximum(jnp.sum(dead), 1)
+    return centre + shares[:, None] * (statistics.worst - centre)
 
 
 def rescale(
