@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,10 +39,15 @@ def known_labels(labels: Any, n_rows: int) -> KnownLabels:
             f"None of the {n_rows} labels is known: all are -1, None or blank. Expected at least "
             "one known label; give some to name the components."
         )
-    values = array[known]
-    if values.dtype == object:
-        values = values.astype(str)
+    values = np.asarray(array[known].tolist())  # integers beside None are integers again
     classes, indices = np.unique(values, return_inverse=True)
+    if classes.tolist() == [1] and not known.all():
+        warnings.warn(
+            "labels holds nothing but -1 and 1, and -1 is read as unknown, not as a class. If both "
+            "are classes, call them 0 and 1.",
+            UserWarning,
+            stacklevel=3,
+        )
     return KnownLabels(np.flatnonzero(known), indices, classes)
 
 

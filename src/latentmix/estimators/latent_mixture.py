@@ -171,17 +171,21 @@ class LatentMixture(
         return self if labels is None else self.label(X, labels)
 
     def with_mixture(
-        self, mixture: GaussianMixture, latents: np.ndarray, listener: Listener = nobody
+        self,
+        mixture: GaussianMixture,
+        latents: np.ndarray,
+        kind: str,
+        listener: Listener = nobody,
     ) -> LatentMixture:
         """Return a model with the same VAE and another mixture, fitted to latents (N, L).
 
-        The VAE is shared, not trained again; the new model has no names yet.
+        The VAE is shared, not trained again; the new model has no names yet. `kind` says what
+        the latents are: 'z' or 'mean'.
         """
         check_is_fitted(self, "mixture_")
         other = copy.copy(self)
         other._forget_names()
-        del other.labels_
-        other.mixture, other.n_components = clone(mixture), None
+        other.mixture, other.n_components, other.latents = clone(mixture), None, kind
         other.latents_ = latents
         other.mixture_ = clone(mixture).fit(latents, listener=listener)
         return other

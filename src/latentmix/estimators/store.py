@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from latentmix.errors import IntegrityError
 from latentmix.estimators.gaussian_mixture import GaussianMixture
@@ -25,6 +27,9 @@ from latentmix.models.named_tensors import from_tensors, to_tensors
 from latentmix.models.vae import Architecture, Network
 from latentmix.storage.files import claim_folder, write_json, write_tensors
 from latentmix.storage.manifest import Sealed, open_sealed, seal
+
+# More hidden layers than anybody trains here are a damaged or hostile file.
+MOST_LAYERS = 64
 
 Model = VAE | GaussianMixture | LatentMixture
 
@@ -148,45 +153,45 @@ def _names(model: LatentMixture, record: dict[str, Any]) -> dict[str, np.ndarray
 def _plain(model: Model) -> dict[str, Any]:
     """Return the constructor's parameters that JSON can hold (arrays to start from are left)."""
     parameters: dict[str, Any] = model.get_params(deep=False)
-    if parameters["random_state"] is not None and not isinstance(parameters["random_state"], int):
-        parameters["random_state"] = None
     for name, value in parameters.items():
-        if isinstance(value, np.ndarray) or (isinstance(value, list) and name.endswith("_init")):
+        if name.endswith("_init") or isinstance(value, np.random.RandomState | np.random.Generator):
             parameters[name] = None
         elif isinstance(value, np.generic):
             parameters[name] = value.item()
-        elif isinstance(value, tuple):
-            parameters[name] = list(value)
+        elif name == "hidden_dims" and value is not None:
+            parameters[name] = [int(width) for width in value]
     return parameters
 
 
 def _read_vae(sealed: Sealed, prefix: str, record: dict[str, Any]) -> VAE:
     stored = record["vae"]
     vae = VAE(**stored["parameters"])
+    if vae.hidden_dims is not None:
+        vae.hidden_dims = tuple(vae.hidden_dims)
     shape = stored["architecture"]
     architecture = Architecture(**{**shape, "hidden_dims": tuple(shape["hidden_dims"])})
     tensors = sealed.tensors(f"{prefix}vae.safetensors")
     vae.shift_, vae.scale_ = tensors.pop("units.shift"), tensors.pop("units.scale")
-    _refuse_other_shapes(sealed, architecture, tensors)
-    template = Network(architecture, np.zeros(architecture.n_features), jax.random.key(0))
-    vae.network_ = from_tensors(template, tensors)
+    vae.network_ = from_tensors(_shapes_of(architecture), tensors)
     vae.architecture_ = architecture
     vae.history_ = []
     _set_features(vae, architecture.n_features, record)
     return vae
 
 
-def _refuse_other_shapes(
-    sealed: Sealed, architecture: Architecture, tensors: dict[str, np.ndarray]
-) -> None:
-    """Refuse an architecture that the stored arrays do not bear out, before it takes memory."""
-    promised = architecture.n_features * architecture.hidden_dims[0]
-    first = tensors.get("encoder.layers.0.weight")
-    if first is None or first.size != promised or len(architecture.hidden_dims) > len(tensors):
+def _shapes_of(architecture: Architecture) -> Network:
+    """Return a network of shapes without values: a false architecture takes no memory."""
+    if not (architecture.hidden_dims and len(architecture.hidden_dims) <= MOST_LAYERS):
         raise IntegrityError(
-            f"{sealed.path} describes a network of {architecture.n_features} inputs and widths "
-            f"{architecture.hidden_dims} that its tensors do not hold. Save the model again."
+            f"A stored network has {len(architecture.hidden_dims)} hidden layers. Expected 1 to "
+            f"{MOST_LAYERS}. Save the model again."
         )
+
+    def build(key: Array) -> Network:
+        return Network(architecture, jnp.zeros(architecture.n_features), key)
+
+    network: Network = eqx.filter_eval_shape(build, jax.random.key(0))
+    return network
 
 
 def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> GaussianMixture:

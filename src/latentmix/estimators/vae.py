@@ -319,6 +319,10 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             )
         return X.astype(np.float32)
 
+    def in_output_units(self, X: np.ndarray) -> np.ndarray:
+        """Return rows in the units of `inverse_transform`: to be shown beside reconstructions."""
+        return X if self.likelihood_ == "gaussian" else X / self.scale_
+
     def _in_units(self, prepared: np.ndarray) -> np.ndarray:
         if self.likelihood_ != "gaussian":
             return prepared

@@ -26,15 +26,19 @@ def to_tensors(tree: object) -> dict[str, np.ndarray]:
     return {_name(path): np.asarray(leaf) for path, leaf in leaves}
 
 
+def _is_array_or_shape(leaf: object) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+
+
 def from_tensors(template: Tree, tensors: Mapping[str, np.ndarray]) -> Tree:
-    """Return `template` with its arrays replaced by the named ones.
+    """Return `template` with its arrays, or their shapes alone, replaced by the named ones.
 
     Raises
     ------
     IntegrityError
         If a name is missing or left over, or a shape or dtype differs.
     """
-    arrays, rest = eqx.partition(template, eqx.is_array)
+    arrays, rest = eqx.partition(template, _is_array_or_shape)
     expected = {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
     differing = sorted(expected.keys() ^ tensors.keys())
     if differing:
