@@ -61,7 +61,7 @@ class NotNamedError(LatentmixError, ValueError, AttributeError):
 
 def did_you_mean(received: object, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known name closest to `received`, else ''."""
-    close = get_close_matches(str(received), list(known), n=1, cutoff=0.6)
+    close = get_close_matches(str(received), list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

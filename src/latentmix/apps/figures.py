@@ -95,7 +95,8 @@ def reconstructions(tables: Tables) -> Figure | None:
         return figure
     height, width = tables.image_shape[:2]
     across = max(4.0, 0.75 * len(inputs))
-    figure = Figure(figsize=(across, 0.4 + 2 * across / len(inputs) * height / width))
+    side = (across - 0.9) / len(inputs)
+    figure = Figure(figsize=(across, 0.5 + 2 * side * height / width))
     one = figure.subplots()
     sheet = mosaic(in_unit_interval(inputs, outputs), tables.image_shape)
     drawing.show_image(one, sheet)
@@ -110,7 +111,7 @@ def latent_space(tables: Tables) -> Figure | None:
     if not rows:
         return None
     named = any(row["predicted"] for row in rows)
-    panels = {"predicted": "Predicted class"} if named else {"component": "Cluster"}
+    panels = {"predicted": "Predicted class"} if named else {"cluster": "Cluster"}
     if any(row["true"] for row in rows):
         panels["true"] = "True class"
     figure = Figure(figsize=(4.8 * len(panels), 5.4))
@@ -121,7 +122,7 @@ def latent_space(tables: Tables) -> Figure | None:
     classes = drawing.palette([row[column] for row in rows for column in ("predicted", "true")])
     for one, (column, title) in zip(axes, panels.items(), strict=True):
         names = [row[column] for row in rows]
-        colour_of = drawing.palette(names) if column == "component" else classes
+        colour_of = drawing.palette(names) if column == "cluster" else classes
         drawing.scatter_by_name(one, points, names, colour_of)
         one.set(title=title, xlabel=f"PC 1 ({shares[0]:.0%} of the variance)")
         if not named:
@@ -216,7 +217,8 @@ def samples(tables: Tables) -> Figure | None:
         drawing.show_image(one, sheet)
         high = sheet.shape[0] / n_lines
         one.set_yticks([(k + 0.5) * high for k in range(len(names[part]))], names[part])
-    figure.suptitle("Draws from every component", weight="bold", fontsize=10)
+    named = " (component · class)" if any(group[0]["class"] for group in groups) else ""
+    figure.suptitle(f"Draws from every component{named}", weight="bold", fontsize=10)
     return figure
 
 
@@ -233,7 +235,9 @@ def clusters(tables: Tables) -> Figure | None:
     for place, (row, size) in enumerate(zip(rows, sizes, strict=True)):
         pure = f" {float(row['purity']):.0%}" if row["purity"] else ""
         one.text(size, place, pure, va="center", fontsize=7)
+    named = any(row["class"] for row in rows)
     one.set(xlabel="training rows", ylim=(-0.7, len(rows) - 0.3), title="Clusters by size")
+    one.set_ylabel("component · class" if named else "component")
     one.tick_params(axis="y", length=0)
     if any(row["purity"] for row in rows):
         scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), shades)

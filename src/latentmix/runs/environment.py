@@ -12,6 +12,10 @@ import jax
 _PACKAGES = ("latentmix", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "scikit-learn")
 
 
+# What an answer's last bits depend on besides recipe, data and seed.
+DECIDING_BITS = ("versions", "processor", "cores", "device")
+
+
 def environment(seed: int, command: list[str]) -> dict[str, Any]:
     """Return the record that goes into a run's ``environment.json``."""
     device = jax.devices()[0]

@@ -26,7 +26,7 @@ from latentmix.errors import InputError, ParameterError, WriteError
 from latentmix.estimators import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
-from latentmix.runs.environment import environment
+from latentmix.runs.environment import DECIDING_BITS, environment
 from latentmix.runs.parts import (
     Latents,
     Parts,
@@ -87,7 +87,7 @@ def execute(
     """
     began = time.perf_counter()
     parts = split_rows(request)
-    with _opened(request) as checkpoint:
+    with _opened(request, listener) as checkpoint:
         models, latents = _models(request, parts, checkpoint, listener)
     for each in models:
         name_components(each, latents, parts)
@@ -101,8 +101,8 @@ def execute(
     draw(out)
     metrics["wall_seconds"] = round(time.perf_counter() - began, 2)
     write_json(out / "metrics.json", metrics)
+    seal(out, "run", exclude=checkpoint.names())
     checkpoint.remove()
-    seal(out, "run")
     return metrics
 
 
@@ -126,14 +126,13 @@ def split_rows(request: Request) -> Parts:
 
 
 @contextmanager
-def _opened(request: Request) -> Iterator[Checkpoint]:
+def _opened(request: Request, listener: Listener) -> Iterator[Checkpoint]:
     """Open the run's folder and yield its checkpoint; bad input leaves no new folder behind."""
     going_on = _claim(request)
     checkpoint = Checkpoint(request.out)
     try:
-        write_json(
-            request.out / "environment.json", environment(request.seed, list(request.command))
-        )
+        _write_environment(request, listener)
+        write_json(request.out / "recipe.json", request.recipe.to_json())
         yield checkpoint
     except (InputError, ParameterError):
         if not going_on and not checkpoint.index.exists():
@@ -164,8 +163,21 @@ def _claim(request: Request) -> bool:
         )
     claim_folder(out)
     write_json(begun, wanted)
-    write_json(out / "recipe.json", request.recipe.to_json())
     return False
+
+
+def _write_environment(request: Request, listener: Listener) -> None:
+    """Write environment.json; say so if a run goes on elsewhere than where it began."""
+    path, now = request.out / "environment.json", environment(request.seed, [*request.command])
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        before = now
+    changed = [name for name in DECIDING_BITS if before.get(name) != now[name]]
+    if changed:
+        what = " and ".join(changed)
+        listener(Stage(f"This run began with other {what}: it goes on, to other last digits"))
+    write_json(path, now)
 
 
 def identity(request: Request) -> dict[str, Any]:
@@ -264,9 +276,7 @@ def _siblings(
             if (n_components, kind) != own:
                 listener(Stage(f"Fitting {n_components} components to the latents ({kind})"))
                 mixture = clone(model.mixture_).set_params(n_components=n_components)
-                sibling = model.with_mixture(mixture, latents.train(kind), listener)
-                sibling.latents = kind
-                yield sibling
+                yield model.with_mixture(mixture, latents.train(kind), kind, listener)
 
 
 @contextmanager

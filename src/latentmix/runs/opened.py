@@ -10,7 +10,7 @@ import numpy as np
 
 from latentmix.data import Dataset, load
 from latentmix.data.tables import read_titles
-from latentmix.errors import InputError
+from latentmix.errors import InputError, IntegrityError, RecipeError
 from latentmix.estimators import LatentMixture
 from latentmix.estimators.store import read_model
 from latentmix.runs.recipe import Recipe, recipe_of
@@ -55,12 +55,14 @@ def open_run(folder: Path) -> OpenRun:
         If a file was changed.
     """
     sealed = open_sealed(folder, "run")
-    return OpenRun(
-        sealed,
-        read_model(sealed, "model/"),
-        recipe_of(sealed.json("recipe.json")),
-        sealed.json("request.json"),
-    )
+    try:
+        recipe = recipe_of(sealed.json("recipe.json"))
+    except RecipeError as error:
+        raise IntegrityError(
+            f"{folder} holds a recipe that this version does not know ({error}) Read it with the "
+            "version of latentmix that wrote it."
+        ) from error
+    return OpenRun(sealed, read_model(sealed, "model/"), recipe, sealed.json("request.json"))
 
 
 def read_data(run: OpenRun, name_or_path: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -102,7 +103,7 @@ def _write_latent_space(model: LatentMixture, latents: Latents, parts: Parts, pa
     true = parts.class_names("test")[:MOST_POINTS]
     write_csv(
         path,
-        ("pc1", "pc2", "component", "predicted", "true"),
+        ("pc1", "pc2", "cluster", "predicted", "true"),
         (
             (f"{a:.5f}", f"{b:.5f}", component, predicted, name)
             for (a, b), component, predicted, name in zip(
@@ -126,7 +127,7 @@ def _write_reconstructions(
     model: LatentMixture, dataset: Dataset, numbers: np.ndarray, path: Path
 ) -> None:
     rows = dataset.X[numbers]
-    inputs = rows / 255.0 if rows.dtype == np.uint8 else rows
+    inputs = model.vae_.in_output_units(rows)
     outputs = model.reconstruct(rows)
     pairs = [
         (number, kind, *_short(values))
@@ -137,11 +138,12 @@ def _write_reconstructions(
 
 
 def _write_samples(model: LatentMixture, path: Path) -> None:
-    """Draw from every component: the same draws at every call."""
+    """Draw from every component: the same draws at every call, other ones for each component."""
     weights, names = model.mixture_.weights_, _component_names(model)
     rows = []
     for component, weight in enumerate(weights):
-        for values in model.sample(SAMPLES_PER_COMPONENT, component=component):
+        drawing = copy.copy(model).set_params(random_state=component)
+        for values in drawing.sample(SAMPLES_PER_COMPONENT, component=component):
             rows.append((component, f"{weight:.6f}", names[component].name, *_short(values)))
     n_features = model.vae_.architecture_.n_features
     write_csv(path, ("component", "weight", "class", *_value_columns(n_features)), rows)

@@ -76,6 +76,11 @@ class Checkpoint:
         training.epoch, training.step = record["epoch"], record["step"]
         training.seconds, training.history = record["seconds"], history
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the checkpoint's files."""
+        tensors = (path.name for path in self.folder.glob("checkpoint-*.safetensors"))
+        return (self.index.name, *tensors)
+
     def remove(self) -> None:
         """Delete the checkpoint's files."""
         self.index.unlink(missing_ok=True)

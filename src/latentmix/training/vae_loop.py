@@ -20,7 +20,16 @@ from latentmix.models import inference
 from latentmix.models.vae import Network
 from latentmix.training.events import Averages, EpochEnd, Listener, Steps
 from latentmix.training.interrupts import deliver, held_back
-from latentmix.training.vae_rule import Epoch, Keys, Rule, State, advance, epoch_of, init
+from latentmix.training.vae_rule import (
+    Epoch,
+    Keys,
+    Rule,
+    State,
+    advance,
+    epoch_of,
+    init,
+    kl_weight_at,
+)
 
 SECONDS_PER_CALL = 0.5
 
@@ -131,7 +140,9 @@ def _end_epoch(training: Training, validation: np.ndarray | None, listener: List
 
 def evaluate(training: Training, rows: np.ndarray) -> Averages:
     """Return the held-out averages, at one fixed draw of z for each row."""
-    network, kl_weight = training.state.network, training.rule.kl_weight
+    network, rule = training.state.network, training.rule
+    # The weight of the epoch's last step: during a warm-up not yet the final one.
+    kl_weight = float(kl_weight_at(rule, jnp.asarray((training.epoch + 1) * rule.steps_per_epoch)))
     latent_dim = network.decoder.layers[0].weight.shape[0]
     noise = jax.random.normal(training.keys.draws, (len(rows), latent_dim), jnp.float32)
     terms = inference.terms(network, rows, np.asarray(noise))
