@@ -59,9 +59,9 @@ class NotNamedError(LatentmixError, ValueError, AttributeError):
     """
 
 
-def did_you_mean(received: object, known: Iterable[str]) -> str:
+def did_you_mean(received: object, known: Iterable[str], likeness: float = 0.6) -> str:
     """Return `` Did you mean 'x'?`` for the known name closest to `received`, else ''."""
-    close = get_close_matches(str(received), list(known), n=1, cutoff=0.5)
+    close = get_close_matches(str(received), list(known), n=1, cutoff=likeness)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
@@ -70,4 +70,4 @@ def unknown_name(parameter: str, received: object, known: Iterable[str]) -> str:
     names = sorted(known)
     listed = ", ".join(repr(name) for name in names[:-1])
     choices = f"{listed} or {names[-1]!r}" if listed else repr(names[-1])
-    return f"{parameter}={received!r} is unknown. Choose {choices}.{did_you_mean(received, names)}"
+    return f"{parameter}={received!r} is unknown. Choose {choices}.{did_you_mean(received, names, 0.5)}"

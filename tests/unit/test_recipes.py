@@ -5,7 +5,12 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 
+from latentmix import VAE
 from latentmix.errors import MissingError, RecipeError
+from latentmix.estimators.latent_mixture import LATENTS
+from latentmix.kernels.families import FAMILIES
+from latentmix.models.likelihoods import LIKELIHOODS
+from latentmix.models.posteriors import HEADS
 from latentmix.runs.recipe import (
     Recipe,
     default_out,
@@ -13,6 +18,8 @@ from latentmix.runs.recipe import (
     recipe_names,
     recipe_of,
 )
+from latentmix.training.em_loop import INITIALISATIONS
+from latentmix.training.vae_rule import SCHEDULES
 
 
 def refusal(name_or_path, *overrides):
@@ -286,3 +293,29 @@ def test_a_runs_folder_stays_inside_runs_whatever_the_names():
     out = default_out(recipe, "a/../b c", 0)
     assert out.parent.parts == ("runs",)
     assert out.name == "a-..-b-c-..-my-own-recipe-seed0"
+
+
+def test_the_default_recipe_trains_as_the_vae_does_by_default():
+    ours = asdict(load_recipe("default").vae)
+    theirs = VAE().get_params()
+    del theirs["random_state"]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "registry"),
+    [
+        ("vae", "likelihood", ["auto", *LIKELIHOODS]),
+        ("vae", "heads", HEADS),
+        ("vae", "schedule", SCHEDULES),
+        ("mixture", "covariance_type", FAMILIES),
+        ("mixture", "init_params", INITIALISATIONS),
+        ("latent_mixture", "latents", LATENTS),
+    ],
+)
+def test_recipes_take_every_registered_name_and_no_other(section, key, registry):
+    for name in registry:
+        recipe = load_recipe("default", [f"{section}.{key}={name}"])
+        assert asdict(recipe)[section][key] == name
+    with pytest.raises(RecipeError):
+        load_recipe("default", [f"{section}.{key}=nothing-so-called"])

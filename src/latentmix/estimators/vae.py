@@ -36,6 +36,9 @@ from latentmix.training.vae_rule import SCHEDULES, Keys, Rule, named_keys
 # Draws of z in the bound of `score_samples`: its error then lies well under a nat on MNIST.
 SCORE_DRAWS = 8
 
+# Data in [0, 1] with so many features and more are trained on the plain ELBO (docs/decisions/0009).
+FEATURES_FOR_FULL_KL = 784
+
 
 class Keeper(Protocol):
     """Keeps a training on disk (:class:`latentmix.training.checkpoint.Checkpoint`)."""
@@ -59,15 +62,16 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     hidden_dims : sequence of int, optional
         Widths of the encoder's hidden layers; the decoder has them in reverse without the
         first. None: D, D/2, D/4, D/8 for D features, clipped to [16, 1024].
-    latent_dim : int, default=8
+    latent_dim : int, default=12
         Latent dimensions, L.
     likelihood : {'auto', 'bernoulli', 'relu-bernoulli', 'gaussian'}, default='auto'
         p(x|z). Auto: Bernoulli for bytes (uint8, divided by 255), else Gaussian on standardised
         features. Bernoulli needs X in [0, 1] (or bytes).
     heads : {'linear', 'relu'}, default='linear'
         The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
-    kl_weight : float, default=1.0
-        Weight of the KL term; at 1 the loss is minus the ELBO.
+    kl_weight : float or 'auto', default='auto'
+        Weight of the KL term; at 1 the loss is minus the ELBO. 'auto' is n_features / 784, at
+        most 1, for data in [0, 1], and 1 for the Gaussian likelihood.
     kl_warmup : float, default=0.0
         Share of the training, [0, 1], over which the weight rises linearly from 0.
     batch_size : int, default=128
@@ -112,10 +116,10 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self,
         *,
         hidden_dims: Sequence[int] | None = None,
-        latent_dim: int = 8,
+        latent_dim: int = 12,
         likelihood: str = "auto",
         heads: str = "linear",
-        kl_weight: float = 1.0,
+        kl_weight: float | str = "auto",
         kl_warmup: float = 0.0,
         batch_size: int = 128,
         max_epochs: int = 20,
@@ -252,6 +256,15 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return -float(np.sum(np.log(self.scale_)))
 
     @property
+    def kl_weight_(self) -> float:
+        """The KL term's weight in use, 'auto' resolved."""
+        if self.kl_weight != "auto":
+            return float(self.kl_weight)
+        if self.likelihood_ == "gaussian":
+            return 1.0
+        return min(1.0, self.architecture_.n_features / FEATURES_FOR_FULL_KL)
+
+    @property
     def likelihood_(self) -> str:
         """The likelihood in use, 'auto' resolved."""
         return self.architecture_.likelihood
@@ -280,7 +293,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_choice("schedule", self.schedule, SCHEDULES)
         for name in ("latent_dim", "batch_size", "max_epochs"):
             check_number(name, getattr(self, name), kind=Integral, least=1)
-        check_number("kl_weight", self.kl_weight, least=0)
+        if self.kl_weight != "auto":
+            check_number("kl_weight", self.kl_weight, least=0)
         check_number("min_steps", self.min_steps, kind=Integral, least=0)
         check_number("kl_warmup", self.kl_warmup, least=0, most=1)
         check_number("learning_rate", self.learning_rate, above=0)
@@ -335,7 +349,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             batch_size,
             float(self.learning_rate),
             self.schedule,
-            float(self.kl_weight),
+            self.kl_weight_,
             float(self.kl_warmup),
             int(self.latent_dim),
             len(rows),

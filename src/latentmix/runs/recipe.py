@@ -44,7 +44,7 @@ class VaeSection:
     latent_dim: Count
     likelihood: Literal["auto", "bernoulli", "relu-bernoulli", "gaussian"]
     heads: Literal["linear", "relu"]
-    kl_weight: NotNegative
+    kl_weight: NotNegative | Literal["auto"]
     kl_warmup: Annotated[float, Field(ge=0, le=1)]
     batch_size: Count
     max_epochs: Count
@@ -225,7 +225,7 @@ def _parsed_override(override: str) -> dict[str, Any]:
 def _first_problem(error: ValidationError, source: str) -> str:
     """Return pydantic's first complaint as one sentence of ours."""
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"][:2])
     expected = problem["msg"].removeprefix("Input should be ")
     return f"{source}: {where}={problem['input']!r} is not accepted. Expected {expected}."
 

@@ -106,7 +106,7 @@ def density_scores(model: LatentMixture, X: np.ndarray, n_draws: int) -> dict[st
         "elbo": -reconstruction - float(kl.sum()),
         "kl_mixture_prior": float(gap.mean()),
         "elbo_mixture_prior": -reconstruction - float(gap.mean()),
-        "objective": reconstruction + vae.kl_weight * float(kl.sum()),
+        "objective": reconstruction + vae.kl_weight_ * float(kl.sum()),
     }
 
 
