@@ -97,3 +97,9 @@ def bytes_in():
         }
 
     return read
+
+
+@pytest.fixture(scope="session")
+def small_settings():
+    """Return the small recipe's settings, as `--set` takes them."""
+    return SMALL
