@@ -37,14 +37,14 @@ class Ours:
         shape = Architecture(rows.shape[1], widths, recipe.latent_dim, "linear", "bernoulli")
         network = Network(shape, rows.mean(axis=0) / 255, keys.init)
         self.rule = Rule(
-            recipe.batch_size,
-            recipe.learning_rate,
-            recipe.schedule,
-            recipe.kl_weight,
-            recipe.kl_warmup,
-            recipe.latent_dim,
-            len(rows),
-            recipe.max_epochs,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            schedule=recipe.schedule,
+            kl_weight=recipe.kl_weight,
+            kl_warmup=recipe.kl_warmup,
+            latent_dim=recipe.latent_dim,
+            n_rows=len(rows),
+            n_epochs=recipe.max_epochs,
         )
         self.training = start(self.rule, keys, network)
         self.epoch = epoch_of(self.rule, keys, 0)
