@@ -70,4 +70,6 @@ def unknown_name(parameter: str, received: object, known: Iterable[str]) -> str:
     names = sorted(known)
     listed = ", ".join(repr(name) for name in names[:-1])
     choices = f"{listed} or {names[-1]!r}" if listed else repr(names[-1])
-    return f"{parameter}={received!r} is unknown. Choose {choices}.{did_you_mean(received, names, 0.5)}"
+    # Names in a registry are short: one slip costs them more of their likeness.
+    hint = did_you_mean(received, names, 0.5)
+    return f"{parameter}={received!r} is unknown. Choose {choices}.{hint}"
