@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ def known_labels(labels: Any, n_rows: int) -> KnownLabels:
     InputError
         If there are not `n_rows` labels, or none is known.
     """
-    array = np.asarray(labels)
+    # As objects: NumPy would turn -1 and NaN beside strings into strings.
+    array = np.asarray(labels, dtype=object)
     if array.ndim != 1 or len(array) != n_rows:
         raise InputError(
             f"labels has shape {array.shape} but X has {n_rows} rows. Give one label for each "
@@ -54,6 +56,4 @@ def known_labels(labels: Any, n_rows: int) -> KnownLabels:
 def _missing(label: object) -> bool:
     if label is None or (isinstance(label, str) and label.strip() == ""):
         return True
-    if isinstance(label, float) and math.isnan(label):
-        return True
-    return isinstance(label, int | float) and label == -1
+    return isinstance(label, Real) and (math.isnan(label) or label == -1)

@@ -276,7 +276,8 @@ class LatentMixture(
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the posterior means E_q[z|x], (N, L)."""
-        return self.vae_.transform(self._checked(X))
+        X = self._checked(X)
+        return self.vae_.transform(X)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Return E[x|z], (N, D), as :meth:`VAE.inverse_transform` does."""
@@ -285,7 +286,8 @@ class LatentMixture(
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return E[x|z] at the posterior means of X, (N, D)."""
-        return self.vae_.reconstruct(self._checked(X))
+        X = self._checked(X)
+        return self.vae_.reconstruct(X)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return a lower bound on log p(x) of each row, (N,), in nats; low is anomalous.
@@ -293,7 +295,8 @@ class LatentMixture(
         The ELBO with the mixture as prior: E_q[log p(x|z) + log p(z) - log q(z|x)], averaged over
         8 draws shared by all rows. For grey images its first term is minus the cross entropy.
         """
-        bound = self.vae_.draws(self._checked(X), SCORE_DRAWS)
+        X = self._checked(X)
+        bound = self.vae_.draws(X, SCORE_DRAWS)
         n_rows, n_draws, latent_dim = bound.z.shape
         log_prior = self.mixture_.score_samples(bound.z.reshape(-1, latent_dim))
         gap = bound.log_posterior - log_prior.reshape(n_rows, n_draws)

@@ -31,6 +31,9 @@ from latentmix.storage.manifest import Sealed, open_sealed, seal
 # More hidden layers than anybody trains here are a damaged or hostile file.
 MOST_LAYERS = 64
 
+# Where a fit was to start from; what it found is kept.
+_STARTS = ("weights_init", "means_init", "precisions_init")
+
 Model = VAE | GaussianMixture | LatentMixture
 
 
@@ -154,7 +157,7 @@ def _plain(model: Model) -> dict[str, Any]:
     """Return the constructor's parameters that JSON can hold (arrays to start from are left)."""
     parameters: dict[str, Any] = model.get_params(deep=False)
     for name, value in parameters.items():
-        if name.endswith("_init") or isinstance(value, np.random.RandomState | np.random.Generator):
+        if name in _STARTS or isinstance(value, np.random.RandomState | np.random.Generator):
             parameters[name] = None
         elif isinstance(value, np.generic):
             parameters[name] = value.item()
