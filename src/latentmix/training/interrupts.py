@@ -16,7 +16,12 @@ class PendingSignal:
         self.number: int | None = None
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal (this is the handler while interrupts are held back)."""
+        """Remember the signal (this is the handler while interrupts are held back).
+
+        Whoever insists, by a second one, is not kept waiting.
+        """
+        if self.number is not None:
+            raise KeyboardInterrupt(signal.Signals(number).name)
         self.number = number
 
 

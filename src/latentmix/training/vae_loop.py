@@ -48,7 +48,7 @@ class Training:
 
 
 def start(rule: Rule, keys: Keys, network: Network) -> Training:
-    """Return a training before its first step."""
+    """Return a training before its first step, which takes over the network's memory."""
     return Training(rule, keys, init(rule, network))
 
 
