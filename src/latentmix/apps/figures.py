@@ -197,7 +197,7 @@ def samples(tables: Tables) -> Figure | None:
     by_component: dict[str, list[Row]] = {}
     for row in rows:
         by_component.setdefault(row["component"], []).append(row)
-    groups = sorted(by_component.values(), key=lambda g: (g[0]["class"], -float(g[0]["weight"])))
+    groups = sorted(by_component.values(), key=_class_then_weight)
     names = [_component_title(group[0]) for group in groups]
     values = [_values(group) for group in groups]
     if tables.image_shape is None:
@@ -278,6 +278,11 @@ def _values(rows: Sequence[Row]) -> np.ndarray:
     """Return the columns v0, v1, ... of a table's rows, (n, D)."""
     names = [name for name in rows[0] if name[0] == "v" and name[1:].isdigit()]
     return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+def _class_then_weight(group: list[Row]) -> tuple[bool, str, float]:
+    """Order components by their class, those without one last, and then by weight."""
+    return (not group[0]["class"], group[0]["class"], -float(group[0]["weight"]))
 
 
 def _component_title(row: Row) -> str:
