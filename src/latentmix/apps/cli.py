@@ -7,6 +7,7 @@ JAX, scikit-learn and plotting are imported by the commands that need them, when
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import sys
@@ -58,6 +59,8 @@ class _Settings(click.Command):
 @click.version_option(__version__, prog_name="latentmix")
 def cli() -> None:
     """Unlabelled data in; a representation, clusters, a classifier, a generator out."""
+    # At its very first use matplotlib announces on standard error that it looks for fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 @cli.command(cls=_Settings)
@@ -252,8 +255,6 @@ def _say_how_to_go_on(command: tuple[str, ...], folder: Path, *, given: bool) ->
 
 def _show_downloads() -> None:
     """Show where a data set is being fetched from; the library itself only logs it."""
-    import logging  # noqa: PLC0415
-
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("latentmix.data")
