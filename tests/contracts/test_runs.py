@@ -272,6 +272,14 @@ def raise_interrupt():
     raise KeyboardInterrupt
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """Let SIGINT raise KeyboardInterrupt, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def step_by_step(monkeypatch):
     """Make every compiled call one step, so that an epoch can be stopped in its midst."""

@@ -274,6 +274,14 @@ def test_a_kept_recipe_with_a_part_missing_is_refused():
             recipe_of(incomplete)
 
 
+@pytest.mark.parametrize("section", [None, "vae"])
+def test_a_kept_recipe_with_a_key_of_another_version_is_refused(section):
+    values = load_recipe("default").to_json()
+    (values if section is None else values[section])["dropout"] = 0.5
+    with pytest.raises(RecipeError, match=r"^recipe\.json: .*dropout"):
+        recipe_of(values)
+
+
 # Where a run goes
 
 
