@@ -16,7 +16,7 @@ from latentmix.runs.label import label_run
 from latentmix.runs.predict import predict_run
 from latentmix.storage.manifest import open_sealed
 
-# Rows 0 to 83 of the official split train, 84 to 101 validate, 102 to 119 test.
+# Rows 0 to 82 and 101 of the official split train, 83 to 100 validate, 102 to 119 test.
 KINDS = ("bar", "pillar", "square")
 
 
