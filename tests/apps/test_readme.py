@@ -1,0 +1,33 @@
+"""What the README says is run: its Python block, and that its commands are ours."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from latentmix.apps.cli import cli
+
+README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+
+
+def test_the_python_block_runs_and_names_most_digits(tmp_path, monkeypatch, capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert len(block.splitlines()) <= 12
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(compile(block, str(README), "exec"), scope)
+    assert scope["accuracy"] > 0.6
+    assert scope["threes"].shape == (16, 64)
+    assert "(2, 20)" in capsys.readouterr().out
+
+
+def test_every_command_named_exists():
+    named = set(re.findall(r"^ {4}latentmix (\w+)", TEXT, flags=re.MULTILINE))
+    assert {"run", "label", "predict", "sample", "evaluate", "recipes"} <= named
+    assert named <= set(cli.commands)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", TEXT))
+def test_every_link_leads_somewhere(target):
+    assert "://" in target or (README.parent / target).exists()
