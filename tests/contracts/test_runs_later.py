@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -339,3 +340,20 @@ def test_scoring_changes_nothing(finished, shapes_file, bytes_in):
     before = bytes_in(finished)
     evaluate_run(finished, str(shapes_file))
     assert bytes_in(finished) == before
+
+
+def test_files_of_others_in_a_run_stay(mine, label_file):
+    (mine / "predictions.csv").write_text("precious")
+    (mine / "notes").mkdir()
+    (mine / "notes" / ".draft").write_text("precious too")
+    label_run(mine, label_file([0, 1, 2]), draw=draw_nothing)
+    assert (mine / "predictions.csv").read_text() == "precious"
+    assert (mine / "notes" / ".draft").read_text() == "precious too"
+    assert "predictions.csv" not in open_sealed(mine, "run").names
+
+
+def test_a_run_can_be_named_from_within(mine, label_file, monkeypatch):
+    labels = label_file([0, 1, 2])
+    monkeypatch.chdir(mine)
+    label_run(Path(), labels, draw=draw_nothing)
+    assert open_sealed(mine, "run").json("metrics.json")["naming"]["rows"] == 3

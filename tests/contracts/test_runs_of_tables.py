@@ -121,6 +121,12 @@ def test_its_own_table_is_scored_on_the_test_rows(run_of_table, table_file):
     assert scores["density"] == metrics["test"]
 
 
+def test_columns_in_another_order_are_still_its_own_table(run_of_table, tmp_path):
+    other = write(tmp_path / "turned.csv", order=(3, 1, 0, 2))
+    scores = evaluate_run(run_of_table, str(other))
+    assert (scores["part"], scores["rows"]) == ("test", 18)
+
+
 def test_a_label_file_may_call_rows_by_id(run_of_table, carry_out, table_file, tmp_path):
     dataset = load(table_file, id_column="name", label_column="kind")
     carry_out(tmp_path / "run", *SETTINGS, dataset=replace(dataset, labels=None, class_names=()))

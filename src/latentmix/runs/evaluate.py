@@ -43,7 +43,7 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
     if label_file is not None:
         dataset = read_labels(label_file, dataset)
     X = rows_for(run, dataset)
-    numbers, part = _scored_rows(run, dataset)
+    numbers, part = _scored_rows(run, dataset, X)
     labels = np.full(len(X), -1) if dataset.labels is None else dataset.labels
     labels, rows = labels[numbers], X[numbers]
     return {
@@ -57,9 +57,9 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
     }
 
 
-def _scored_rows(run: OpenRun, dataset: Dataset) -> tuple[np.ndarray, str]:
+def _scored_rows(run: OpenRun, dataset: Dataset, X: np.ndarray) -> tuple[np.ndarray, str]:
     """Return the numbers of the rows to score, and what they are: none the run has learned from."""
-    if sha256_of(dataset.X) == run.request["data"]["sha256"]:
+    if sha256_of(X) == run.request["data"]["sha256"]:
         return read_latents(run.sealed)[1].test, "test"
     if dataset.fixed_split is not None:
         return dataset.fixed_split.test, "test"

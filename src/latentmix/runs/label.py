@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def label_run(folder: Path, label_file: Path, *, draw: Callable[[Path], object])
     WriteError
         If the folder cannot be written; the run is left as it was.
     """
-    # A link to a run stays a link.
-    run = open_run(folder.resolve() if folder.is_symlink() else folder)
+    # A link to a run stays a link, and '.' cannot be renamed.
+    run = open_run(folder.resolve())
     latents, split = read_latents(run.sealed)
     row_ids = _row_ids(run)
     parts = Parts(
@@ -118,7 +118,7 @@ def _replace(
         write_named_tables(run.model, latents, parts, new)
         draw(new)
         write_json(new / "metrics.json", metrics)
-        seal(new, "run")
+        seal(new, "run", exclude=_copy_others(run, new))
         replace_folder(old, new)
     finally:
         # Should the old run not be back in its place, what is left of it is kept.
@@ -126,13 +126,27 @@ def _replace(
             shutil.rmtree(parent, ignore_errors=True)
 
 
+def _copy_others(run: OpenRun, new: Path) -> list[str]:
+    """Copy what people keep in the run folder besides, and return its names."""
+    ours = {*run.sealed.names, MANIFEST}
+    others = [path for path in run.path.rglob("*") if path.is_symlink() or path.is_file()]
+    names = [path.relative_to(run.path).as_posix() for path in others]
+    found = [name for name in names if name not in ours]
+    _copy_files(run.path, new, found)
+    return found
+
+
 def _copy(run: OpenRun, new: Path) -> None:
     """Copy the files of the manifest, and nothing else."""
+    _copy_files(run.path, new, (*run.sealed.names, MANIFEST))
+
+
+def _copy_files(old: Path, new: Path, names: Iterable[str]) -> None:
     try:
-        for name in (*run.sealed.names, MANIFEST):
+        for name in names:
             target = new / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.path / name, target)
+            shutil.copyfile(old / name, target, follow_symlinks=False)
     except OSError as error:
         raise WriteError(
             f"{new} cannot be written: {error.strerror or error}. Expected room for a copy of the "
