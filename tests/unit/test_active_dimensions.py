@@ -26,3 +26,7 @@ def test_a_plain_list_and_no_dimension_at_all():
     count = active_dimensions([0.1, 0.0])
     assert (count, type(count)) == (1, int)
     assert active_dimensions(np.zeros(0)) == 0
+
+
+def test_a_dimension_whose_means_stand_still_is_not_active():
+    assert active_dimensions(np.array([6.4, 6.4]), np.array([0.0, 1.0])) == 1

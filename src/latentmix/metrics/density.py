@@ -8,15 +8,29 @@ import numpy as np
 LEAST_KL = 0.01
 
 
-def active_dimensions(kl_per_dimension: np.ndarray, threshold: float = LEAST_KL) -> int:
+# Nor does one whose posterior means stand still (Burda et al. 2016), whatever its KL says.
+LEAST_VARIANCE = 0.01
+
+
+def active_dimensions(
+    kl_per_dimension: np.ndarray,
+    variances_of_means: np.ndarray | None = None,
+    *,
+    threshold: float = LEAST_KL,
+) -> int:
     """Return how many latent dimensions carry information.
 
     Parameters
     ----------
     kl_per_dimension : (L,)
         Mean KL(q(z|x) || p(z)) of each dimension, in nats.
+    variances_of_means : (L,), optional
+        Variance of the posterior mean of each dimension over rows. A dead ReLU unit has a KL and
+        no variance.
     threshold : float
-        The least mean KL of an active dimension. Burda et al. 2016 threshold the variance of the
-        posterior mean at 0.01 to the same end.
+        The least mean KL of an active dimension.
     """
-    return int(np.sum(np.asarray(kl_per_dimension) > threshold))
+    active = np.asarray(kl_per_dimension) > threshold
+    if variances_of_means is not None:
+        active &= np.asarray(variances_of_means) > LEAST_VARIANCE
+    return int(np.sum(active))

@@ -102,7 +102,7 @@ def density_scores(model: LatentMixture, X: np.ndarray, n_draws: int) -> dict[st
         "reconstruction": reconstruction,
         "kl": float(kl.sum()),
         "kl_per_dimension": kl.tolist(),
-        "active_dimensions": metrics.active_dimensions(kl),
+        "active_dimensions": metrics.active_dimensions(kl, vae.transform(X).var(axis=0)),
         "elbo": -reconstruction - float(kl.sum()),
         "kl_mixture_prior": float(gap.mean()),
         "elbo_mixture_prior": -reconstruction - float(gap.mean()),
