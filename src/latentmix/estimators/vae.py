@@ -176,11 +176,13 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._learn_units(X)
         rows = self._prepared(X)
         held_out = None if validation_data is None else self._validated(validation_data)
-        training = self._start(rows)
-        if keeper is not None:
-            keeper.restore(training)
         save = _nowhere if keeper is None else keeper.save
-        self.network_ = run(training, rows, held_out, listener, save)
+        # The same bits whatever the caller's mode: in 64 bits Adam's corrections round otherwise.
+        with jax.enable_x64(False):
+            training = self._start(rows)
+            if keeper is not None:
+                keeper.restore(training)
+            self.network_ = run(training, rows, held_out, listener, save)
         self.history_ = training.history
         return self
 
