@@ -115,6 +115,10 @@ def split_rows(request: Request) -> Parts:
             "split them into training, validation and test rows; give more."
         )
     parts = parts_of(dataset, split(dataset, seed=request.seed))
+    if not len(parts.split.test):
+        raise InputError(
+            f"{dataset.source} has no test rows in its split. Expected at least one, to be scored."
+        )
     most = max(recipe.mixture.n_components, *recipe.report.n_components)
     if len(parts.split.train) < most:
         raise InputError(

@@ -202,7 +202,9 @@ def _layered(below: Mapping[str, Any], above: Mapping[str, Any], source: str) ->
 
 def _unknown_key(key: str, known: Sequence[str], source: str) -> str:
     """Return the sentence for an unknown key, naming its section's keys."""
-    hint = did_you_mean(key, known) or did_you_mean(key, _all_keys())
+    last = key.rpartition(".")[2]
+    elsewhere = [dotted for dotted in _all_keys() if dotted.endswith(f".{last}")]
+    hint = f" Did you mean {elsewhere[0]!r}?" if elsewhere else did_you_mean(key, known)
     return f"{source}: the recipe key {key!r} is unknown. Known are {', '.join(known)}.{hint}"
 
 
