@@ -265,6 +265,15 @@ def test_help_imports_neither_jax_nor_scikit_learn_nor_plotting():
     assert not loaded & {"jax", "sklearn", "matplotlib", "numpy", "scipy", "equinox"}
 
 
+# Jobs in the background are started deaf to SIGINT.
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from latentmix.apps.cli import main
+main()
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_how_to_go_on_and_does(number, shapes_file, small, tmp_path, bytes_in):
@@ -272,7 +281,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(number, shapes_file, small, tm
         command = ["run", str(shapes_file), "--out", str(out), *small]
         more = ["--set", "vae.max_epochs=400"]
         return subprocess.Popen(
-            [sys.executable, "-m", "latentmix", *command, *more],
+            [sys.executable, "-c", HEARING, *command, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,6 +11,8 @@ README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 
 
+# Last bits differ between versions of JAX, and with them whether every component gets a label.
+@pytest.mark.filterwarnings("ignore:No labelled row reached")
 def test_the_python_block_runs_and_names_most_digits(tmp_path, monkeypatch, capsys):
     (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     assert len(block.splitlines()) <= 12
