@@ -113,7 +113,7 @@ def _replace(
         ) from error
     try:
         new = parent / old.name
-        _copy(run, new)
+        _copy(run.path, new, (*run.sealed.names, MANIFEST))
         write_model(run.model, new / "model")
         write_named_tables(run.model, latents, parts, new)
         draw(new)
@@ -131,17 +131,13 @@ def _copy_others(run: OpenRun, new: Path) -> list[str]:
     ours = {*run.sealed.names, MANIFEST}
     others = [path for path in run.path.rglob("*") if path.is_symlink() or path.is_file()]
     names = [path.relative_to(run.path).as_posix() for path in others]
-    found = [name for name in names if name not in ours]
-    _copy_files(run.path, new, found)
+    found = [name for name in names if name not in ours and not (new / name).exists()]
+    _copy(run.path, new, found)
     return found
 
 
-def _copy(run: OpenRun, new: Path) -> None:
-    """Copy the files of the manifest, and nothing else."""
-    _copy_files(run.path, new, (*run.sealed.names, MANIFEST))
-
-
-def _copy_files(old: Path, new: Path, names: Iterable[str]) -> None:
+def _copy(old: Path, new: Path, names: Iterable[str]) -> None:
+    """Copy the named files of a folder, links as links."""
     try:
         for name in names:
             target = new / name
