@@ -46,14 +46,15 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
     numbers, part = _scored_rows(run, dataset, X)
     labels = np.full(len(X), -1) if dataset.labels is None else dataset.labels
     labels, rows = labels[numbers], X[numbers]
+    means = run.model.transform(rows)
     return {
         "data": dataset.source,
         "part": part,
         "rows": len(rows),
         "labelled_rows": int((labels >= 0).sum()),
         "n_components": run.model.mixture_.n_components,
-        **clustering_scores(run.model, run.model.transform(rows), labels, dataset.class_names),
-        "density": density_scores(run.model, rows, run.recipe.report.draws),
+        **clustering_scores(run.model, means, labels, dataset.class_names),
+        "density": density_scores(run.model, rows, means, run.recipe.report.draws),
     }
 
 

@@ -229,7 +229,7 @@ def _metrics(
         "naming": naming_record(parts),
         "scores": [scores_of(each, latents, parts, "test") for each in models],
         "validation_scores": [scores_of(each, latents, parts, "validation") for each in models],
-        "test": density_scores(models[0], test, request.recipe.report.draws),
+        "test": density_scores(models[0], test, latents.means["test"], request.recipe.report.draws),
         "training_seconds": round(models[0].vae_.history_[-1].seconds, 2),
     }
 

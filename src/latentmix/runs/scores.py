@@ -84,8 +84,12 @@ def clustering_scores(
     return scores
 
 
-def density_scores(model: LatentMixture, X: np.ndarray, n_draws: int) -> dict[str, Any]:
+def density_scores(
+    model: LatentMixture, X: np.ndarray, means: np.ndarray, n_draws: int
+) -> dict[str, Any]:
     """Return the ELBO and its terms on rows, in nats, at KL weight 1 whatever the recipe's.
+
+    `means` are the rows' posterior means, (N, L), which every caller has.
 
     `reconstruction` is -E_q[log p(x|z)], the cross entropy for grey images. The ELBO stands under
     N(0, I) and again with the fitted mixture as prior; `objective`, what training minimised,
@@ -102,7 +106,7 @@ def density_scores(model: LatentMixture, X: np.ndarray, n_draws: int) -> dict[st
         "reconstruction": reconstruction,
         "kl": float(kl.sum()),
         "kl_per_dimension": kl.tolist(),
-        "active_dimensions": metrics.active_dimensions(kl, vae.transform(X).var(axis=0)),
+        "active_dimensions": metrics.active_dimensions(kl, means.var(axis=0)),
         "elbo": -reconstruction - float(kl.sum()),
         "kl_mixture_prior": float(gap.mean()),
         "elbo_mixture_prior": -reconstruction - float(gap.mean()),
