@@ -302,9 +302,10 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
         return Start(weights, means, covariances)
 
     def _previous(self) -> Start:
-        return Start(
-            *(array.astype(np.float64) for array in (self.weights_, self.means_, self.covariances_))
+        weights, means, covariances = (
+            array.astype(np.float64) for array in (self.weights_, self.means_, self.covariances_)
         )
+        return Start(weights, means, covariances, self.lower_bound_)
 
     def _keep(self, fit: EmFit, dtype: np.dtype) -> None:
         """Set the fitted attributes, and warn of what the user can act on."""

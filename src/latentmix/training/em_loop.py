@@ -39,11 +39,15 @@ ROWS_FOR_KMEANS = 100_000
 
 
 class Start(NamedTuple):
-    """Parameters that replace the initialisation's; None keeps it."""
+    """Parameters that replace the initialisation's; None keeps it.
+
+    `lower_bound` is where the fit that they come from ended: going on with it may converge at once.
+    """
 
     weights: np.ndarray | None = None
     means: np.ndarray | None = None
     covariances: np.ndarray | None = None
+    lower_bound: float = -np.inf
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def fit_em(
         # A density per scaled unit, turned back into one per unit of the rows.
         log_jacobian = rows.shape[1] * float(np.log(data.scale))
         lower_bounds: list[float] = []
-        n_reborn, converged = 0, False
+        n_reborn, converged, previous = 0, False, rule.start.lower_bound
         for iteration in range(1, rule.max_iter + 1):
             centred = not largest_centre_distance(rule.family, mixture) < EXPANDED_FORM_LIMIT
             statistics = expectation(rule.family, mixture, data.blocks, centred=centred)
@@ -124,10 +128,10 @@ def fit_em(
             mixture, reborn = maximise(rule.family, statistics, reg_covar)
             n_reborn += int(jnp.sum(reborn))
             listener(EmIteration(rule.n_components, iteration, lower_bounds[-1]))
-            change = abs(lower_bounds[-1] - lower_bounds[-2]) if iteration > 1 else np.inf
-            if change < rule.tol:
+            if abs(lower_bounds[-1] - previous) < rule.tol:
                 converged = True
                 break
+            previous = lower_bounds[-1]
         _refuse_singular(float(jnp.sum(mixture.factors)), rule)
         fitted = rescale(rule.family, mixture, jnp.asarray(data.shift), jnp.asarray(data.scale))
         return EmFit(
@@ -210,9 +214,11 @@ def _assignment(data: _Scaled, rule: EmRule, key: Array) -> Array:
 def _refuse_singular(value: float, rule: EmRule) -> None:
     if not np.isfinite(value):
         raise InputError(
-            f"A component's {rule.family} covariance became singular with "
-            f"reg_covar={rule.reg_covar}: its rows lie on a point or a line. Increase reg_covar, "
-            f"decrease n_components={rule.n_components}, or rescale X."
+            "Fitting the mixture model failed because some components have ill-defined empirical "
+            "covariance (for instance caused by singleton or collapsed samples). Try to decrease "
+            "the number of components, increase reg_covar, or scale the input data. Received "
+            f"n_components={rule.n_components}, reg_covar={rule.reg_covar}, "
+            f"covariance_type={rule.family!r}."
         )
 
 
@@ -221,7 +227,8 @@ def fit_best(
 ) -> EmFit:
     """Fit from several starts and keep the one with the highest final log-likelihood."""
     fits = [fit_em(rows, weights, rule, seed, listener) for seed in seeds]
-    return max(fits, key=lambda fit: fit.lower_bounds[-1])
+    # Without an iteration (max_iter=0) no start is known to be better: the first is kept.
+    return max(fits, key=lambda fit: fit.lower_bounds[-1] if fit.lower_bounds else -np.inf)
 
 
 def n_free_parameters(family: str, n_components: int, n_features: int) -> int:
