@@ -189,7 +189,7 @@ def test_parameters_outside_their_domain_are_refused(estimator, message):
         (np.array([[1.0, np.nan], [0.0, 1.0]] * 10), "NaN or infinity: nan at row 0, column 1"),
         (np.array([[1.0, np.inf], [0.0, 1.0]] * 10), "inf at row 0, column 1"),
         (np.zeros((0, 3)), "0 sample"),
-        (np.ones((3, 3)), "n_components=10"),
+        (np.ones((3, 3)), "n_components ?= ?10"),
         (np.zeros((4, 3, 3)), "dim 3"),
     ],
 )
@@ -207,7 +207,7 @@ def test_values_outside_the_unit_interval_are_refused_for_bernoulli():
 
 def test_a_singular_covariance_is_reported():
     X = np.repeat(np.eye(3), 5, axis=0)
-    with pytest.raises(InputError, match="singular with reg_covar=0"):
+    with pytest.raises(InputError, match="ill-defined.*reg_covar=0"):
         GaussianMixture(3, reg_covar=0).fit(X)
     assert np.all(np.isfinite(GaussianMixture(3, random_state=0).fit(X).covariances_))
 

@@ -16,9 +16,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from latentmix.errors import InputError
+from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.given_start import given_start
 from latentmix.estimators.saving import SaveMixin
-from latentmix.estimators.validation import check_choice, check_number, check_rows, draw_seeds
+from latentmix.estimators.validation import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_rows,
+    draw_seeds,
+)
+from latentmix.estimators.verbosity import EmPrinter
 from latentmix.kernels.families import FAMILIES
 from latentmix.kernels.mixture import (
     EXPANDED_FORM_LIMIT,
@@ -36,7 +44,7 @@ from latentmix.training.em_loop import (
     fit_best,
     n_free_parameters,
 )
-from latentmix.training.events import EmIteration, Listener, nobody
+from latentmix.training.events import Listener, nobody
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +67,7 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
     reg_covar : float, default=1e-6
         Added to every variance, in X's squared units.
     max_iter : int, default=100
-        The most EM iterations.
+        The most EM iterations; 0 leaves the mixture as it starts.
     n_init : int, default=1
         Number of starts; the one with the highest log-likelihood is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
@@ -75,9 +83,9 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
     warm_start : bool, default=False
         Start from the last fit's solution.
     verbose : int, default=0
-        Above 0, log progress at level INFO.
+        1 prints each start and some of its iterations, 2 their times and log-likelihoods too.
     verbose_interval : int, default=10
-        Iterations between two lines of that log.
+        Iterations between two of those lines.
 
     Attributes
     ----------
@@ -92,9 +100,13 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
     n_iter_ : int
         EM iterations of the kept start.
     lower_bound_ : float
-        Its last mean log-likelihood per row, in nats.
+        Its last mean log-likelihood per row, in nats; minus infinity without an iteration.
     lower_bounds_ : list of float
-        One for each of its iterations.
+        One for each of its iterations, before the maximisation that ends it.
+    n_features_in_ : int
+        Features of the rows, D.
+    feature_names_in_ : (D,) of str
+        Their names, where X has any.
 
     References
     ----------
@@ -166,9 +178,17 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
         X = check_rows(self, X, dtypes=(np.float64, np.float32), reset=True, min_rows=2)
         if len(X) < self.n_components:
             raise InputError(
-                f"X has n_samples={len(X)} rows but n_components={self.n_components}. Expected at "
-                "least as many rows as components; give more rows or ask for fewer components."
+                "Expected n_samples >= n_components but got n_components = "
+                f"{self.n_components}, n_samples = {len(X)}. Give more rows or ask for fewer "
+                "components."
             )
+        given = given_start(
+            self.covariance_type,
+            (self.n_components, X.shape[1]),
+            self.weights_init,
+            self.means_init,
+            self.precisions_init,
+        )
         continuing = self.warm_start and hasattr(self, "converged_")
         rule = EmRule(
             self.covariance_type,
@@ -177,11 +197,13 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
             self.tol,
             self.reg_covar,
             self.max_iter,
-            self._previous() if continuing else self._given_start(X.shape[1]),
+            self._previous(X.shape[1]) if continuing else given,
         )
         seeds = draw_seeds(self.random_state, 1 if continuing else self.n_init)
         rows = X.astype(np.float64, copy=False)
-        fit = fit_best(rows, np.ones(len(X)), rule, seeds, self._logging(listener))
+        if self.verbose:
+            listener = EmPrinter(rule, self.verbose, self.verbose_interval, listener)
+        fit = fit_best(rows, np.ones(len(X)), rule, seeds, listener)
         self._keep(fit, X.dtype)
         return self
 
@@ -210,7 +232,10 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows, (n_samples, D), and the components they come from, in component order."""
         check_is_fitted(self)
-        check_number("n_samples", n_samples, kind=Integral, least=1)
+        try:
+            check_number("n_samples", n_samples, kind=Integral, least=1)
+        except ParameterError as error:
+            raise ParameterError(f"Invalid value for 'n_samples': {error}") from None
         random = check_random_state(self.random_state)
         weights = self.weights_.astype(np.float64)
         counts = random.multinomial(n_samples, weights / weights.sum())
@@ -218,10 +243,9 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
         noise = random.standard_normal((n_samples, self.means_.shape[1]))
         with jax.enable_x64(True):
             covariances = jnp.asarray(self.covariances_, jnp.float64)
-            deviations = np.asarray(
-                FAMILIES[self.covariance_type].draw(jnp.asarray(noise), covariances, components)
-            )
-        return (self.means_[components] + deviations).astype(self.means_.dtype), components
+            deviations = map_blocks(_draw[self.covariance_type], covariances, noise, components)
+        rows: np.ndarray = self.means_[components] + deviations
+        return rows.astype(self.means_.dtype), components
 
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion, in nats doubled; lower is better."""
@@ -266,42 +290,24 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
         check_choice("init_params", self.init_params, INITIALISATIONS)
         check_number("n_components", self.n_components, kind=Integral, least=1)
         check_number("n_init", self.n_init, kind=Integral, least=1)
-        check_number("max_iter", self.max_iter, kind=Integral, least=1)
+        check_number("max_iter", self.max_iter, kind=Integral, least=0)
         check_number("tol", self.tol, least=0)
         check_number("reg_covar", self.reg_covar, least=0)
+        check_flag("warm_start", self.warm_start)
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_number("verbose", self.verbose, kind=Integral, least=0)
+        check_number("verbose_interval", self.verbose_interval, kind=Integral, least=1)
 
-    def _given_start(self, n_features: int) -> Start:
-        """Return the parameters given to start from, checked."""
-        kind = FAMILIES[self.covariance_type]
-        expected = kind.shape(self.n_components, n_features)
-        weights = _checked_init("weights_init", self.weights_init, (self.n_components,))
-        if weights is not None and (
-            np.any(weights < 0) or not np.isclose(weights.sum(), 1.0, atol=1e-6)
-        ):
+    def _previous(self, n_features: int) -> Start:
+        """Return the last fit's solution to go on from."""
+        shape = (self.n_components, n_features)
+        fitted = FAMILIES[self.covariance_type].shape(*shape)
+        if self.means_.shape != shape or self.covariances_.shape != fitted:
             raise InputError(
-                f"weights_init sums to {weights.sum():.6g} with least value {weights.min():.6g}. "
-                "Expected values in [0, 1] that sum to 1; divide them by their sum."
+                f"warm_start=True goes on from means_ of shape {self.means_.shape} and "
+                f"covariances_ of shape {self.covariances_.shape}, but the parameters and X need "
+                f"{shape} and {fitted}. Set warm_start=False to start again."
             )
-        means = _checked_init("means_init", self.means_init, (self.n_components, n_features))
-        precisions = _checked_init("precisions_init", self.precisions_init, expected)
-        if precisions is None:
-            return Start(weights, means)
-        with jax.enable_x64(True):
-            covariances = np.asarray(kind.covariances_from_precisions(jnp.asarray(precisions)))
-            valid = np.all(np.isfinite(np.asarray(kind.factors(jnp.asarray(covariances)))))
-        symmetric = (
-            precisions.ndim < 2
-            or self.covariance_type == "diag"
-            or np.allclose(precisions, np.swapaxes(precisions, -1, -2))
-        )
-        if not (valid and symmetric):
-            raise InputError(
-                f"precisions_init is not {self.covariance_type} positive-definite. Expected "
-                "symmetric, positive-definite precisions; invert covariances to get them."
-            )
-        return Start(weights, means, covariances)
-
-    def _previous(self) -> Start:
         weights, means, covariances = (
             array.astype(np.float64) for array in (self.weights_, self.means_, self.covariances_)
         )
@@ -318,43 +324,29 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
             precisions = FAMILIES[self.covariance_type].precisions(jnp.asarray(factors))
             self.precisions_ = np.asarray(precisions).astype(dtype)
         self.lower_bounds_ = fit.lower_bounds
-        self.lower_bound_ = fit.lower_bounds[-1]
+        self.lower_bound_ = fit.lower_bounds[-1] if fit.lower_bounds else -np.inf
         self.n_iter_ = len(fit.lower_bounds)
         self.converged_ = fit.converged
         if fit.n_reborn:
             log.info("%d components lost all rows and were started again", fit.n_reborn)
-        if not fit.converged:
+        # Who asks for no iteration wants the start, and has nothing to act on.
+        if not fit.converged and self.max_iter > 0:
             warnings.warn(
-                f"EM stopped after max_iter={self.max_iter} iterations with the log-likelihood "
-                f"still changing by more than tol={self.tol}. Increase max_iter or tol.",
+                "Best performing initialization did not converge. Try different init parameters, "
+                "or increase max_iter, tol, or check for degenerate data. The log-likelihood "
+                f"still changed by tol={self.tol} or more after max_iter={self.max_iter} "
+                "iterations.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
 
-    def _logging(self, listener: Listener) -> Listener:
-        if not self.verbose:
-            return listener
 
-        def both(event: EmIteration) -> None:
-            if event.iteration % self.verbose_interval == 0:
-                log.info("iteration %d: %.6f nats", event.iteration, event.log_likelihood)
-            listener(event)
+def _compiled_draw(family: str) -> Any:
+    @jax.jit
+    def draw(covariances: Array, noise: Array, components: Array) -> Array:
+        return FAMILIES[family].draw(noise, covariances, components)
 
-        return both  # type: ignore[return-value]
-
-
-def _checked_init(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-    if value is None:
-        return None
-    array = np.asarray(value, np.float64)
-    if array.shape != shape:
-        raise InputError(
-            f"{name} has shape {array.shape} but the parameters need {shape}. Give one entry for "
-            "each component (and feature)."
-        )
-    if not np.all(np.isfinite(array)):
-        raise InputError(f"{name} contains NaN or infinity. Expected finite numbers.")
-    return array
+    return draw
 
 
 def _compiled(family: str, *, centred: bool) -> Any:
@@ -367,3 +359,4 @@ def _compiled(family: str, *, centred: bool) -> Any:
 
 _answer_expanded = {family: _compiled(family, centred=False) for family in FAMILIES}
 _answer_centred = {family: _compiled(family, centred=True) for family in FAMILIES}
+_draw = {family: _compiled_draw(family) for family in FAMILIES}

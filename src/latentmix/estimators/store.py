@@ -213,9 +213,10 @@ def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> Gaussi
     with jax.enable_x64(True):
         precisions = np.asarray(kind.precisions(jnp.asarray(mixture.precisions_cholesky_)))
     mixture.precisions_ = precisions.astype(mixture.means_.dtype)
-    mixture.converged_, mixture.lower_bounds_ = stored["converged"], stored["lower_bounds"]
-    mixture.lower_bound_ = mixture.lower_bounds_[-1]
-    mixture.n_iter_ = len(mixture.lower_bounds_)
+    bounds = stored["lower_bounds"]
+    mixture.converged_, mixture.lower_bounds_ = stored["converged"], bounds
+    mixture.lower_bound_ = bounds[-1] if bounds else -np.inf
+    mixture.n_iter_ = len(bounds)
     _set_features(mixture, mixture.means_.shape[1], record)
     return mixture
 

@@ -87,6 +87,12 @@ def check_number(
         raise ParameterError(f"{parameter}={value!r} is out of range. Expected {what} {bound}.")
 
 
+def check_flag(parameter: str, value: object) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ParameterError(f"{parameter}={value!r} is no switch. Expected True or False.")
+
+
 def draw_seeds(random_state: Any, n_seeds: int) -> list[int]:
     """Return integer seeds drawn from scikit-learn's `random_state`."""
     return [int(seed) for seed in check_random_state(random_state).randint(2**31 - 1, size=n_seeds)]

@@ -1,0 +1,90 @@
+"""Where a mixture is told to start: what is refused, and what it leaves behind."""
+
+import re
+
+import numpy as np
+import pytest
+
+import latentmix
+from latentmix import GaussianMixture
+from latentmix.errors import InputError, ParameterError
+
+X = np.random.RandomState(0).randn(60, 2)
+NOT_POSITIVE = np.array([[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]])
+LOP_SIDED = np.array([[[1.0, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"weights_init": [[0.5, 0.5]]}, "'weights' should have the shape of (2,), but got (1, 2)"),
+        ({"weights_init": ["a", "b"]}, "'weights' should be an array of numbers"),
+        ({"weights_init": [np.nan, 1]}, "weights_init contains NaN"),
+        ({"weights_init": [1.5, 0.2]}, "max value 1.50000, min value 0.20000"),
+        ({"weights_init": [1.2, -0.2]}, "max value 1.20000, min value -0.20000"),
+        ({"weights_init": [0.3, 0.2]}, "normalized, but got sum(weights) = 0.50000"),
+        ({"means_init": [[1.0, 2.0]]}, "'means' should have the shape of (2, 2), but got (1, 2)"),
+        ({"precisions_init": np.eye(2)}, "'full precision' should have the shape of (2, 2, 2)"),
+        ({"precisions_init": NOT_POSITIVE}, "has a matrix with the least eigenvalue -1."),
+        ({"precisions_init": np.ones((2, 2, 2))}, "symmetric, positive-definite"),
+        ({"precisions_init": LOP_SIDED}, "has a matrix that is not symmetric."),
+        (
+            {"precisions_init": -np.eye(2), "covariance_type": "tied"},
+            "'tied precision' should be symmetric, positive-definite",
+        ),
+        (
+            {"precisions_init": np.array([[1.0, 2.0], [0.0, 1.0]]), "covariance_type": "diag"},
+            "'diag precision' should be positive, but precisions_init has the least value 0.",
+        ),
+    ],
+)
+def test_a_start_that_is_none_is_refused(parameters, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        GaussianMixture(2, **parameters).fit(X)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"warm_start": None}, {"verbose": -1}, {"verbose_interval": 0}, {"max_iter": -1}],
+)
+def test_a_parameter_outside_its_domain_is_refused(parameters):
+    with pytest.raises(ParameterError, match=next(iter(parameters))):
+        GaussianMixture(2, **parameters).fit(X)
+
+
+def test_what_was_given_stays_as_given():
+    given = {
+        "weights_init": [0.3, 0.7],
+        "means_init": [[0, 0], [1, 1]],
+        "precisions_init": np.tile(np.eye(2, dtype=np.float32), (2, 1, 1)),
+    }
+    mixture = GaussianMixture(2, **given).fit(X)
+    assert all(getattr(mixture, name) is value for name, value in given.items())
+
+
+def test_no_iteration_leaves_the_start_without_a_warning(tmp_path):
+    means = [[3.0, 1.0], [-1.0, 2.0]]
+    mixture = GaussianMixture(2, means_init=means, max_iter=0).fit(X)
+    np.testing.assert_allclose(mixture.means_, means)
+    assert (mixture.n_iter_, mixture.lower_bounds_, mixture.converged_) == (0, [], False)
+    assert mixture.lower_bound_ == -np.inf
+    mixture.save(tmp_path / "mixture")
+    loaded = latentmix.load(tmp_path / "mixture")
+    assert loaded.lower_bound_ == -np.inf
+    np.testing.assert_array_equal(loaded.predict_proba(X), mixture.predict_proba(X))
+
+
+@pytest.mark.parametrize("changed", [{"n_components": 3}, {"covariance_type": "diag"}])
+def test_a_warm_start_needs_the_shapes_of_the_last_fit(changed):
+    mixture = GaussianMixture(2, warm_start=True, random_state=0).fit(X)
+    with pytest.raises(InputError, match="Set warm_start=False"):
+        mixture.set_params(**changed).fit(X)
+
+
+def test_a_warm_start_goes_on_and_may_converge_at_once():
+    mixture = GaussianMixture(2, warm_start=True, random_state=0).fit(X)
+    bound = mixture.lower_bound_
+    mixture.fit(X)
+    assert mixture.converged_
+    assert mixture.n_iter_ == 1
+    assert mixture.lower_bound_ >= bound
