@@ -1,15 +1,18 @@
 """The same start, the same answer as scikit-learn's mixture, for every covariance family."""
 
+import re
+from inspect import signature
+
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Peer
 
 from latentmix import GaussianMixture
-from latentmix.kernels.families import FAMILIES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 K, D = 4, 5
+SHARED_FAMILIES = ("full", "tied", "diag", "spherical")
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +39,77 @@ def start(rows, family):
     }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_same_start_same_path(rows, family):
-    shared = {"covariance_type": family, "tol": 1e-7, "max_iter": 40, **start(rows, family)}
-    ours, peer = GaussianMixture(K, **shared).fit(rows), Peer(K, **shared).fit(rows)
-    assert ours.n_iter_ == peer.n_iter_
+def assert_same_fit(ours, peer):
+    assert (ours.n_iter_, ours.converged_) == (peer.n_iter_, peer.converged_)
     np.testing.assert_allclose(ours.lower_bounds_, peer.lower_bounds_, rtol=0, atol=1e-9)
+    assert ours.lower_bound_ == pytest.approx(peer.lower_bound_, rel=0, abs=1e-9)
     for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(peer, name), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(getattr(ours, name), getattr(peer, name), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", SHARED_FAMILIES)
+@pytest.mark.parametrize("stop", [{"tol": 0, "max_iter": 30}, {}, {"tol": 1e-7, "max_iter": 40}])
+def test_same_start_same_path(rows, family, stop):
+    shared = {"covariance_type": family, **stop, **start(rows, family)}
+    ours, peer = GaussianMixture(K, **shared).fit(rows), Peer(K, **shared).fit(rows)
+    assert_same_fit(ours, peer)
     np.testing.assert_allclose(ours.score_samples(rows), peer.score_samples(rows), atol=1e-9)
     np.testing.assert_allclose(ours.predict_proba(rows), peer.predict_proba(rows), atol=1e-9)
     np.testing.assert_array_equal(ours.predict(rows), peer.predict(rows))
     assert ours.bic(rows) == pytest.approx(peer.bic(rows), rel=1e-10)
     assert ours.aic(rows) == pytest.approx(peer.aic(rows), rel=1e-10)
+
+
+def public(thing):
+    return {name for name in dir(thing) if not name.startswith("_")}
+
+
+def test_it_has_whatever_the_peer_has(rows):
+    ours, peer = GaussianMixture(K, random_state=0), Peer(K, random_state=0)
+    expected = signature(Peer.__init__).parameters
+    found = signature(GaussianMixture.__init__).parameters
+    assert {name: found[name].default for name in expected} == {
+        name: parameter.default for name, parameter in expected.items()
+    }
+    assert public(peer.fit(rows)) - public(ours.fit(rows)) == set()
+    assert ours.n_features_in_ == D
+
+
+@pytest.mark.parametrize("family", SHARED_FAMILIES)
+def test_a_warm_start_goes_the_peers_way(rows, family):
+    shared = {"covariance_type": family, "max_iter": 3, "warm_start": True, **start(rows, family)}
+    ours, peer = GaussianMixture(K, **shared), Peer(K, **shared)
+    for _ in range(15):
+        assert_same_fit(ours.fit(rows), peer.fit(rows))
+    assert ours.converged_
+
+
+@pytest.mark.parametrize("family", SHARED_FAMILIES)
+def test_draws_come_from_the_peers_components(rows, family):
+    shared = {"covariance_type": family, **start(rows, family)}
+    ours, peer = GaussianMixture(K, **shared).fit(rows), Peer(K, **shared).fit(rows)
+    assert ours.sample(50)[0].shape == (50, D)
+    np.testing.assert_array_equal(ours.sample(50)[1], peer.sample(50)[1])
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_it_prints_what_the_peer_prints(rows, capsys, verbose):
+    shared = {"verbose": verbose, "verbose_interval": 3, "n_init": 2, **start(rows, "full")}
+    printed = []
+    for mixture in (GaussianMixture(K, **shared), Peer(K, **shared)):
+        mixture.fit(rows)
+        printed.append(re.sub(r"lapse \S+s", "lapse", capsys.readouterr().out))
+    assert printed[0] == printed[1]
+
+
+@pytest.mark.parametrize("family", SHARED_FAMILIES)
+def test_precisions_of_the_own_start_change_nothing(rows, family):
+    shared = {"covariance_type": family, "random_state": 0}
+    begun = GaussianMixture(K, max_iter=0, **shared).fit(rows)
+    without = GaussianMixture(K, **shared).fit(rows)
+    given = GaussianMixture(K, precisions_init=begun.precisions_, **shared).fit(rows)
+    assert given.n_iter_ == without.n_iter_
+    np.testing.assert_allclose(given.precisions_, without.precisions_, rtol=1e-7)
 
 
 def test_far_from_the_origin_the_digits_stay(rows):
