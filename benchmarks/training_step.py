@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from reporting import processor, spread
 from serving import Worker
 
 OURS, USUAL, BEST = "latentmix", "PyTorch, usual loop", "PyTorch, best variant"
@@ -161,20 +162,6 @@ def distance_to_limit(ours: dict[str, Any], limits: dict[str, float], median: fl
         f"{products + traffic:.2f} ms in all. latentmix's median step reaches "
         f"{100 * (products + traffic) / median:.0f} % of that."
     )
-
-
-def spread(values: np.ndarray) -> str:
-    return " | ".join(f"{value:.2f}" for value in (values.min(), np.median(values), values.max()))
-
-
-def processor() -> str:
-    """Return the processor's name as the system tells it."""
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
