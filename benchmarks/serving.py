@@ -24,6 +24,11 @@ class Worker:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def ask(self, method: str, **arguments: Any) -> Any:
         """Call a method of the object that the worker serves, and return its answer."""
         assert self._process.stdin is not None and self._process.stdout is not None
