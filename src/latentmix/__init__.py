@@ -10,10 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latentmix.estimators import VAE, GaussianMixture, LatentMixture, load
+    from latentmix.estimators import (
+        VAE,
+        BernoulliMixture,
+        GaussianMixture,
+        LatentMixture,
+        PoissonMixture,
+        load,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["VAE", "GaussianMixture", "LatentMixture", "load"]
+__all__ = ["VAE", "BernoulliMixture", "GaussianMixture", "LatentMixture", "PoissonMixture", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -152,7 +152,7 @@ def test_components_no_labelled_row_reached_say_so():
     with pytest.warns(UserWarning, match="No labelled row reached"):
         model.label(X[:2], labels[:2])
     assert len(model.unnamed_components_) > 0
-    shares = model.class_probabilities_[model.unnamed_components_]
+    shares = model.class_probs_[model.unnamed_components_]
     np.testing.assert_allclose(shares, np.full_like(shares, 0.5), atol=0.3)
 
 
@@ -186,7 +186,6 @@ def test_parameters_outside_their_domain_are_refused(estimator, message):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.array([[1.0, np.nan], [0.0, 1.0]] * 10), "NaN or infinity: nan at row 0, column 1"),
         (np.array([[1.0, np.inf], [0.0, 1.0]] * 10), "inf at row 0, column 1"),
         (np.zeros((0, 3)), "0 sample"),
         (np.ones((3, 3)), "n_components ?= ?10"),
@@ -197,6 +196,12 @@ def test_parameters_outside_their_domain_are_refused(estimator, message):
 def test_rows_that_cannot_be_used_are_refused(kind, X, message):
     with pytest.raises(InputError, match=message):
         kind(10).fit(X)
+
+
+def test_missing_entries_are_refused_by_a_network():
+    X = np.array([[1.0, np.nan], [0.0, 1.0]] * 10)
+    with pytest.raises(InputError, match="NaN or infinity: nan at row 0, column 1"):
+        LatentMixture(10).fit(X)
 
 
 def test_values_outside_the_unit_interval_are_refused_for_bernoulli():

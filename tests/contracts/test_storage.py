@@ -361,7 +361,7 @@ def saved(tmp_path):
     mixture.weights_, mixture.means_ = np.array([0.25, 0.75]), np.array([[0.0, 1.0], [4.0, 5.0]])
     mixture.covariances_ = np.full((2, 2), 0.25)
     mixture.precisions_cholesky_ = np.full((2, 2), 2.0)
-    mixture.converged_, mixture.lower_bounds_ = True, [-2.0, -1.5]
+    mixture.converged_, mixture.lower_bounds_, mixture.n_iter_ = True, [-2.0, -1.5], 2
     mixture.save(tmp_path / "saved")
     return tmp_path / "saved"
 

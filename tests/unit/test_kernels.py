@@ -1,4 +1,4 @@
-"""k-means, the ELBO's terms and the naming of components, each against its definition."""
+"""The ELBO's terms and the naming of components, each against its definition."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from latentmix.kernels import elbo, kmeans
+from latentmix.kernels import elbo
 from latentmix.kernels.naming import name_components
 
 
@@ -39,39 +39,13 @@ def test_bernoulli_log_likelihood_is_finite_at_extreme_logits():
     np.testing.assert_allclose(answer, [np.log(0.5)], rtol=1e-12)
 
 
-def test_plus_plus_finds_far_clusters_and_never_draws_weight_zero():
-    rng = np.random.RandomState(1)
-    x = np.concatenate([rng.randn(30, 2) + 100 * np.array([k, -k]) for k in range(4)])
-    weights = np.ones(120)
-    weights[:30] = 0
-    for seed in range(5):
-        rows = kmeans.plus_plus(jax.random.key(seed), jnp.asarray(x), jnp.asarray(weights), 3)
-        assert sorted(np.asarray(rows) // 30) == [1, 2, 3]
-
-
-def test_plus_plus_on_identical_rows_still_returns_rows():
-    rows = kmeans.plus_plus(jax.random.key(0), jnp.zeros((10, 2)), jnp.ones(10), 4)
-    assert rows.shape == (4,)
-    assert np.all((np.asarray(rows) >= 0) & (np.asarray(rows) < 10))
-
-
-def test_lloyd_ends_where_every_centre_is_its_rows_mean():
-    rng = np.random.RandomState(2)
-    x = jnp.asarray(np.concatenate([rng.randn(40, 3) + 6 * k for k in range(3)]))
-    clustering = kmeans.lloyd(x, jnp.ones(120), x[jnp.asarray([0, 1, 2])])
-    for k in range(3):
-        rows = x[clustering.components == k]
-        assert len(rows) > 0
-        np.testing.assert_allclose(clustering.centres[k], rows.mean(axis=0), rtol=1e-9)
-
-
 def test_names_are_maximum_likelihood_where_rows_are_certain():
-    responsibilities = jnp.asarray(np.eye(3)[[0, 0, 0, 0, 1, 1]])
-    labels = jnp.asarray(np.eye(2)[[0, 0, 0, 1, 1, 1]])
-    naming = name_components(responsibilities, labels, jnp.asarray(0.0))
-    np.testing.assert_allclose(naming.class_probabilities[:2], [[0.75, 0.25], [0.0, 1.0]])
+    responsibilities = np.eye(3)[[0, 0, 0, 0, 1, 1]]
+    labels = np.eye(2)[[0, 0, 0, 1, 1, 1]]
+    naming = name_components(responsibilities, labels, 0.0)
+    np.testing.assert_allclose(naming.class_probs[:2], [[0.75, 0.25], [0.0, 1.0]])
     # Nothing is known of the third component: it has the classes' frequencies.
-    np.testing.assert_allclose(naming.class_probabilities[2], [0.5, 0.5])
+    np.testing.assert_allclose(naming.class_probs[2], [0.5, 0.5])
     np.testing.assert_allclose(naming.labelled_rows, [4, 2, 0], atol=1e-12)
 
 
@@ -86,6 +60,6 @@ def test_naming_never_lowers_the_labels_likelihood():
 
     counts = responsibilities.T @ one_hot
     once = counts / counts.sum(axis=1, keepdims=True)
-    naming = name_components(jnp.asarray(responsibilities), jnp.asarray(one_hot), jnp.asarray(0.0))
-    assert log_likelihood(np.asarray(naming.class_probabilities)) > log_likelihood(once)
-    np.testing.assert_allclose(naming.class_probabilities.sum(axis=1), 1, rtol=1e-9)
+    naming = name_components(responsibilities, one_hot, 0.0)
+    assert log_likelihood(naming.class_probs) > log_likelihood(once)
+    np.testing.assert_allclose(naming.class_probs.sum(axis=1), 1, rtol=1e-9)

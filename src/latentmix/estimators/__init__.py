@@ -1,8 +1,31 @@
 """scikit-learn style objects: validate, seed, fit, and answer questions."""
 
-from latentmix.estimators.gaussian_mixture import GaussianMixture
-from latentmix.estimators.latent_mixture import LatentMixture
-from latentmix.estimators.store import load
-from latentmix.estimators.vae import VAE
+from __future__ import annotations
 
-__all__ = ["VAE", "GaussianMixture", "LatentMixture", "load"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
+    from latentmix.estimators.gaussian_mixture import GaussianMixture
+    from latentmix.estimators.latent_mixture import LatentMixture
+    from latentmix.estimators.store import load
+    from latentmix.estimators.vae import VAE
+
+__all__ = ["VAE", "BernoulliMixture", "GaussianMixture", "LatentMixture", "PoissonMixture", "load"]
+
+# Loaded on first use: a mixture needs no JAX, and a command no estimator before it must.
+_HOMES = {
+    "BernoulliMixture": "discrete_mixtures",
+    "GaussianMixture": "gaussian_mixture",
+    "LatentMixture": "latent_mixture",
+    "PoissonMixture": "discrete_mixtures",
+    "VAE": "vae",
+    "load": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,56 +1,26 @@
-"""The Gaussian mixture as a scikit-learn estimator; the method itself is in `kernels.mixture`."""
+"""The Gaussian mixture, with the parameters and attributes of scikit-learn's, and more."""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from numbers import Integral
 from typing import Any, Self
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
-from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from latentmix.errors import InputError, ParameterError
+from latentmix.errors import InputError, IntegrityError
 from latentmix.estimators.given_start import given_start
-from latentmix.estimators.saving import SaveMixin
-from latentmix.estimators.validation import (
-    check_choice,
-    check_flag,
-    check_number,
-    check_rows,
-    draw_seeds,
-)
-from latentmix.estimators.verbosity import EmPrinter
-from latentmix.kernels.families import FAMILIES
-from latentmix.kernels.mixture import (
-    EXPANDED_FORM_LIMIT,
-    Mixture,
-    largest_centre_distance,
-    log_joint,
-    log_responsibilities,
-)
-from latentmix.models.blocks import map_blocks
-from latentmix.training.em_loop import (
-    INITIALISATIONS,
-    EmFit,
-    EmRule,
-    Start,
-    fit_best,
-    n_free_parameters,
-)
-from latentmix.training.events import Listener, nobody
-
-log = logging.getLogger(__name__)
+from latentmix.estimators.mixture import MixtureEstimator
+from latentmix.estimators.validation import check_choice, check_flag, check_number
+from latentmix.kernels import completion
+from latentmix.kernels.crew import Crew
+from latentmix.kernels.expectation import Model
+from latentmix.kernels.families import GAUSSIAN, Gaussian, Mixture
+from latentmix.kernels.families.factor_analytic import FactorAnalytic
+from latentmix.training.em_start import Start
 
 
-# scikit-learn carries no types, so its classes are Any.
-class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class GaussianMixture(MixtureEstimator):
     """Mixture of Gaussians, fitted by expectation-maximisation on sufficient statistics.
 
     Parameters and attributes are those of :class:`sklearn.mixture.GaussianMixture`. Sums are
@@ -140,6 +110,11 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        relative_reg_covar: bool = False,
+        n_factors: int = 2,
+        acceleration: str | None = None,
+        smoothing: float = 1.0,
+        missing_label: Any = -1,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -155,208 +130,132 @@ class GaussianMixture(SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[m
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.relative_reg_covar = relative_reg_covar
+        self.n_factors = n_factors
+        self.acceleration = acceleration
+        self.smoothing = smoothing
+        self.missing_label = missing_label
 
-    def fit(self, X: Any, y: Any = None, *, listener: Listener = nobody) -> Self:
-        """Fit by EM from `n_init` starts, and keep the best.
+    def conditional(self, given: Any) -> GaussianMixture:
+        """Return the mixture of the other features, given the values of some.
 
         Parameters
         ----------
-        X : (N, D)
-            Rows.
-        y : ignored
-        listener : callable, optional
-            Told of every :class:`~latentmix.training.events.EmIteration`.
+        given : dict, or (D,) array
+            Values by feature number or name; or a row that is NaN where a feature is not given.
 
-        Raises
-        ------
-        InputError
-            For NaN or infinity, fewer rows than components, or a singular covariance.
-        ParameterError
-            For a parameter outside its domain.
+        Returns
+        -------
+        GaussianMixture
+            Fitted; 'full' unless features are independent given the component.
         """
-        self._check_parameters()
-        X = check_rows(self, X, dtypes=(np.float64, np.float32), reset=True, min_rows=2)
-        if len(X) < self.n_components:
+        check_is_fitted(self)
+        row = self._row(given)
+        seen = ~np.isnan(row)
+        if not 0 < seen.sum() < len(row):
             raise InputError(
-                "Expected n_samples >= n_components but got n_components = "
-                f"{self.n_components}, n_samples = {len(X)}. Give more rows or ask for fewer "
-                "components."
+                f"given holds {int(seen.sum())} of {len(row)} features. Expected at least one, and "
+                "at least one left to be conditional on it."
             )
-        given = given_start(
-            self.covariance_type,
-            (self.n_components, X.shape[1]),
+        with Crew() as crew:
+            model = Model(self._family(), self._mixture())
+            family, mixture = completion.condition(model, seen, row[seen], crew)
+        answer = GaussianMixture(**self.get_params())
+        answer.set_params(covariance_type=family.name)
+        answer._keep_mixture(mixture, self._dtype)
+        answer.n_features_in_ = int((~seen).sum())
+        if hasattr(self, "feature_names_in_"):
+            answer.feature_names_in_ = self.feature_names_in_[~seen]
+        answer.lower_bounds_, answer.lower_bound_ = [], -np.inf
+        answer.n_iter_, answer.converged_ = 0, self.converged_
+        answer.n_reborn_ = answer.n_falls_ = 0
+        if hasattr(self, "classes_"):
+            answer.keep_names(self.classes_, self.class_probs_, self.labelled_rows_)
+        return answer
+
+    def _row(self, given: Any) -> np.ndarray:
+        """Return what is given as a row with NaN elsewhere."""
+        n_features = self.means_.shape[1]
+        if not isinstance(given, dict):
+            row = np.asarray(given, np.float64)
+            if row.shape != (n_features,):
+                raise InputError(
+                    f"given has shape {row.shape} but the mixture has {n_features} features. Give "
+                    "a row with NaN where a feature is not given, or a dict."
+                )
+            return row
+        row = np.full(n_features, np.nan)
+        names = [str(name) for name in getattr(self, "feature_names_in_", [])]
+        for feature, value in given.items():
+            if isinstance(feature, str) and feature in names:
+                row[names.index(feature)] = value
+            elif isinstance(feature, Integral) and 0 <= feature < n_features:
+                row[feature] = value
+            else:
+                raise InputError(
+                    f"given names the feature {feature!r}, which is unknown. Expected numbers from "
+                    f"0 to {n_features - 1}{' or ' + ', '.join(names) if names else ''}."
+                )
+        return row
+
+    def _family(self) -> Gaussian:
+        if self.covariance_type == "factor":
+            return FactorAnalytic(self.n_factors)
+        return GAUSSIAN[self.covariance_type]
+
+    def _regularisation(self) -> tuple[float, bool]:
+        return self.reg_covar, self.relative_reg_covar
+
+    def _given(self, n_features: int) -> Start:
+        return given_start(
+            self._family(),
+            (self.n_components, n_features),
             self.weights_init,
             self.means_init,
             self.precisions_init,
         )
-        continuing = self.warm_start and hasattr(self, "converged_")
-        rule = EmRule(
-            self.covariance_type,
-            self.n_components,
-            self.init_params,
-            self.tol,
-            self.reg_covar,
-            self.max_iter,
-            self._previous(X.shape[1]) if continuing else given,
-        )
-        seeds = draw_seeds(self.random_state, 1 if continuing else self.n_init)
-        rows = X.astype(np.float64, copy=False)
-        if self.verbose:
-            listener = EmPrinter(rule, self.verbose, self.verbose_interval, listener)
-        fit = fit_best(rows, np.ones(len(X)), rule, seeds, listener)
-        self._keep(fit, X.dtype)
-        return self
 
-    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, and return the component of each row, (N,)."""
-        return self.fit(X).predict(X)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable component of each row, (N,)."""
-        components: np.ndarray = self._answers(X)[1].argmax(axis=1)
-        return components
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return p(k|x), (N, K)."""
-        responsibilities: np.ndarray = np.exp(self._answers(X)[1])
-        return responsibilities.astype(self.means_.dtype, copy=False)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Return log p(x) of each row, (N,), in nats."""
-        return self._answers(X)[0].astype(self.means_.dtype, copy=False)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of log p(x) over the rows, in nats."""
-        return float(self._answers(X)[0].mean())
-
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Draw rows, (n_samples, D), and the components they come from, in component order."""
-        check_is_fitted(self)
-        try:
-            check_number("n_samples", n_samples, kind=Integral, least=1)
-        except ParameterError as error:
-            raise ParameterError(f"Invalid value for 'n_samples': {error}") from None
-        random = check_random_state(self.random_state)
-        weights = self.weights_.astype(np.float64)
-        counts = random.multinomial(n_samples, weights / weights.sum())
-        components = np.repeat(np.arange(len(counts)), counts)
-        noise = random.standard_normal((n_samples, self.means_.shape[1]))
-        with jax.enable_x64(True):
-            covariances = jnp.asarray(self.covariances_, jnp.float64)
-            deviations = map_blocks(_draw[self.covariance_type], covariances, noise, components)
-        rows: np.ndarray = self.means_[components] + deviations
-        return rows.astype(self.means_.dtype), components
-
-    def bic(self, X: Any) -> float:
-        """Return the Bayesian information criterion, in nats doubled; lower is better."""
-        n_rows: int = np.shape(X)[0]
-        return -2 * self.score(X) * n_rows + self._n_parameters() * float(np.log(n_rows))
-
-    def aic(self, X: Any) -> float:
-        """Return the Akaike information criterion, in nats doubled; lower is better."""
-        n_rows: int = np.shape(X)[0]
-        return -2 * self.score(X) * n_rows + 2 * self._n_parameters()
-
-    def _n_parameters(self) -> int:
-        return n_free_parameters(self.covariance_type, *self.means_.shape)
-
-    def _answers(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return log p(x), (N,), and log p(k|x), (N, K), in float64."""
-        check_is_fitted(self)
-        X = check_rows(self, X, dtypes=(np.float64, np.float32), reset=False)
-        # Centred on the mixture's own mean, the expanded quadratic keeps its digits.
-        shift = np.average(self.means_.astype(np.float64), axis=0, weights=self.weights_)
-        with jax.enable_x64(True):
-            mixture = Mixture(
-                *(
-                    jnp.asarray(array, jnp.float64)
-                    for array in (
-                        self.weights_,
-                        self.means_ - shift,
-                        self.covariances_,
-                        self.precisions_cholesky_,
-                    )
-                )
-            )
-            distance = largest_centre_distance(self.covariance_type, mixture)
-            answer = _answer_centred if not distance < EXPANDED_FORM_LIMIT else _answer_expanded
-            answers: tuple[np.ndarray, np.ndarray] = map_blocks(
-                answer[self.covariance_type], mixture, X.astype(np.float64) - shift
-            )
-            return answers
-
-    def _check_parameters(self) -> None:
-        check_choice("covariance_type", self.covariance_type, FAMILIES)
-        check_choice("init_params", self.init_params, INITIALISATIONS)
-        check_number("n_components", self.n_components, kind=Integral, least=1)
-        check_number("n_init", self.n_init, kind=Integral, least=1)
-        check_number("max_iter", self.max_iter, kind=Integral, least=0)
-        check_number("tol", self.tol, least=0)
-        check_number("reg_covar", self.reg_covar, least=0)
-        check_flag("warm_start", self.warm_start)
-        if not isinstance(self.verbose, bool | np.bool_):
-            check_number("verbose", self.verbose, kind=Integral, least=0)
-        check_number("verbose_interval", self.verbose_interval, kind=Integral, least=1)
-
-    def _previous(self, n_features: int) -> Start:
-        """Return the last fit's solution to go on from."""
-        shape = (self.n_components, n_features)
-        fitted = FAMILIES[self.covariance_type].shape(*shape)
-        if self.means_.shape != shape or self.covariances_.shape != fitted:
-            raise InputError(
-                f"warm_start=True goes on from means_ of shape {self.means_.shape} and "
-                f"covariances_ of shape {self.covariances_.shape}, but the parameters and X need "
-                f"{shape} and {fitted}. Set warm_start=False to start again."
-            )
+    def _mixture(self) -> Mixture:
         weights, means, covariances = (
-            array.astype(np.float64) for array in (self.weights_, self.means_, self.covariances_)
+            np.asarray(array, np.float64)
+            for array in (self.weights_, self.means_, self.covariances_)
         )
-        return Start(weights, means, covariances, self.lower_bound_)
+        # Whoever sets the parameters by hand need not factor them.
+        factors = getattr(self, "precisions_cholesky_", None)
+        if factors is None:
+            return Mixture(weights, means, covariances, self._family().factors(covariances))
+        return Mixture(weights, means, covariances, np.asarray(factors, np.float64))
 
-    def _keep(self, fit: EmFit, dtype: np.dtype) -> None:
-        """Set the fitted attributes, and warn of what the user can act on."""
-        weights, means, covariances, factors = fit.mixture
+    def keep_tensors(self, tensors: dict[str, np.ndarray]) -> None:
+        """Set the fitted arrays, as they were stored.
+
+        Raises
+        ------
+        IntegrityError
+            If their shapes are not those of one mixture.
+        """
+        covariances, means = tensors["covariances_"], tensors["means_"]
+        if covariances.shape != self._family().shape(*means.shape):
+            raise IntegrityError(
+                f"A stored mixture holds covariances of shape {covariances.shape} for means of "
+                f"shape {means.shape} and type '{self.covariance_type}'. Save the model again."
+            )
+        self.weights_, self.means_, self.covariances_ = tensors["weights_"], means, covariances
+        self.precisions_cholesky_ = tensors["precisions_cholesky_"]
+        factors = self.precisions_cholesky_.astype(np.float64)
+        self.precisions_ = self._family().precisions(factors).astype(means.dtype)
+
+    def _keep_mixture(self, mixture: Mixture, dtype: np.dtype) -> None:
+        weights, means, covariances, factors = mixture
         self.weights_ = weights.astype(dtype)
         self.means_ = means.astype(dtype)
         self.covariances_ = covariances.astype(dtype)
         self.precisions_cholesky_ = factors.astype(dtype)
-        with jax.enable_x64(True):
-            precisions = FAMILIES[self.covariance_type].precisions(jnp.asarray(factors))
-            self.precisions_ = np.asarray(precisions).astype(dtype)
-        self.lower_bounds_ = fit.lower_bounds
-        self.lower_bound_ = fit.lower_bounds[-1] if fit.lower_bounds else -np.inf
-        self.n_iter_ = len(fit.lower_bounds)
-        self.converged_ = fit.converged
-        if fit.n_reborn:
-            log.info("%d components lost all rows and were started again", fit.n_reborn)
-        # Who asks for no iteration wants the start, and has nothing to act on.
-        if not fit.converged and self.max_iter > 0:
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init parameters, "
-                "or increase max_iter, tol, or check for degenerate data. The log-likelihood "
-                f"still changed by tol={self.tol} or more after max_iter={self.max_iter} "
-                "iterations.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        self.precisions_ = self._family().precisions(factors).astype(dtype)
 
-
-def _compiled_draw(family: str) -> Any:
-    @jax.jit
-    def draw(covariances: Array, noise: Array, components: Array) -> Array:
-        return FAMILIES[family].draw(noise, covariances, components)
-
-    return draw
-
-
-def _compiled(family: str, *, centred: bool) -> Any:
-    @jax.jit
-    def answer(mixture: Mixture[Array], x: Array) -> tuple[Array, Array]:
-        return log_responsibilities(log_joint(family, mixture, x, centred=centred))
-
-    return answer
-
-
-_answer_expanded = {family: _compiled(family, centred=False) for family in FAMILIES}
-_answer_centred = {family: _compiled(family, centred=True) for family in FAMILIES}
-_draw = {family: _compiled_draw(family) for family in FAMILIES}
+    def _check_parameters(self) -> None:
+        check_choice("covariance_type", self.covariance_type, GAUSSIAN)
+        check_number("reg_covar", self.reg_covar, least=0)
+        check_flag("relative_reg_covar", self.relative_reg_covar)
+        check_number("n_factors", self.n_factors, kind=Integral, least=1)
+        super()._check_parameters()

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from latentmix.errors import InputError
-from latentmix.kernels.families import FAMILIES, Family
-from latentmix.training.em_loop import Start
+from latentmix.kernels.families import Gaussian
+from latentmix.training.em_start import Start
 
 
 def given_start(
-    family: str,
+    family: Gaussian,
     shape: tuple[int, int],
     weights_init: Any,
     means_init: Any,
@@ -22,8 +22,7 @@ def given_start(
 
     Parameters
     ----------
-    family : str
-        A name in `FAMILIES`.
+    family : Gaussian
     shape : (K, D)
         Components and features.
     weights_init, means_init, precisions_init : array-like or None
@@ -35,14 +34,18 @@ def given_start(
         For a wrong shape, NaN or infinity, weights that are no probabilities, or precisions that
         are not positive (definite).
     """
-    kind = FAMILIES[family]
-    weights = _weights(weights_init, shape[:1])
-    means = _finite("means", "means_init", means_init, shape)
-    name = f"{family} precision"
-    precisions = _finite(name, "precisions_init", precisions_init, kind.shape(*shape))
+    start = given_means(shape, weights_init, means_init)
+    name = f"{family.name} precision"
+    precisions = _finite(name, "precisions_init", precisions_init, family.shape(*shape))
     if precisions is None:
-        return Start(weights, means)
-    return Start(weights, means, _covariances(kind, name, precisions))
+        return start
+    return start._replace(covariances=_covariances(family, name, precisions))
+
+
+def given_means(shape: tuple[int, int], weights_init: Any, means_init: Any) -> Start:
+    """Return the weights and means that are given, checked as `given_start` does."""
+    weights = _weights(weights_init, shape[:1])
+    return Start(weights, _finite("means", "means_init", means_init, shape))
 
 
 def _finite(name: str, parameter: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -74,9 +77,11 @@ def _weights(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         return None
     if np.any(weights < 0) or np.any(weights > 1):
         raise InputError(
+            # The sentence is scikit-learn's, which names the two the wrong way round.
             "The parameter 'weights' should be in the range [0, 1], but got max value "
-            f"{weights.max():.5f}, min value {weights.min():.5f}. Divide weights_init, which may "
-            "not be negative, by its sum."
+            f"{weights.min():.5f}, min value {weights.max():.5f}. The least is "
+            f"{weights.min():.5g} and the greatest {weights.max():.5g}: divide weights_init, which "
+            "may not be negative, by its sum."
         )
     # The rounding of a sum of so small numbers, in the precision they are given in.
     tolerance = 1e-6 if getattr(value, "dtype", None) == np.float32 else 1e-8
@@ -88,32 +93,36 @@ def _weights(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     return weights
 
 
-def _covariances(kind: Family, name: str, precisions: np.ndarray) -> np.ndarray:
+def _covariances(family: Gaussian, name: str, precisions: np.ndarray) -> np.ndarray:
     """Return the covariances whose inverses are given, which must be positive (definite)."""
-    # A family of matrices is one whose covariances end in (D, D) whatever D is.
-    if kind.shape(1, 2)[-2:] == (2, 2):
-        return _inverse_matrices(name, precisions)
-    if precisions.min() <= 0:
+    if family.name in ("full", "tied"):
+        _check_matrices(name, precisions)
+    elif family.name != "factor" and precisions.min() <= 0:
+        component = int(np.argmin(precisions.reshape(len(precisions), -1).min(axis=1)))
         raise InputError(
             f"The parameter '{name}' should be positive, but precisions_init has the least value "
-            f"{precisions.min():.5g}. Give the inverses of variances."
+            f"{precisions.min():.5g}, in component {component}. Give the inverses of variances."
         )
-    return 1 / precisions
-
-
-def _inverse_matrices(name: str, precisions: np.ndarray) -> np.ndarray:
-    symmetric = np.allclose(precisions, np.swapaxes(precisions, -1, -2))
-    least = np.linalg.eigvalsh(precisions).min()
-    try:
-        covariances = np.linalg.inv(precisions)
-        # A precision so near to singular that its inverse is no covariance is none either.
-        np.linalg.cholesky(covariances)
-    except np.linalg.LinAlgError:
-        least = min(least, 0.0)
-    if not (symmetric and least > 0):
-        what = f"with the least eigenvalue {least:.5g}" if symmetric else "that is not symmetric"
+    covariances = family.from_precisions(precisions)
+    valid = np.isfinite(family.factors(covariances)).reshape(len(covariances), -1).all(axis=1)
+    if not valid.all():
+        component = int(np.flatnonzero(~valid)[0])
         raise InputError(
             f"The parameter '{name}' should be symmetric, positive-definite, but precisions_init "
-            f"has a matrix {what}. Give the inverses of covariance matrices."
+            f"gives component {component} no covariance. Give the inverses of covariances."
         )
     return covariances
+
+
+def _check_matrices(name: str, precisions: np.ndarray) -> None:
+    """Refuse a matrix that is not symmetric or has an eigenvalue of 0 or below."""
+    for component, matrix in enumerate(precisions if precisions.ndim == 3 else [precisions]):
+        where = f" of component {component}" if precisions.ndim == 3 else ""
+        symmetric = np.allclose(matrix, matrix.T)
+        least = float(np.linalg.eigvalsh(matrix).min())
+        if not symmetric or least <= 0:
+            fault = f"has the least eigenvalue {least:.5g}" if symmetric else "is not symmetric"
+            raise InputError(
+                f"The parameter '{name}' should be symmetric, positive-definite, but the matrix"
+                f"{where} in precisions_init {fault}. Give the inverses of covariance matrices."
+            )

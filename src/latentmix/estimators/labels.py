@@ -20,8 +20,8 @@ class KnownLabels(NamedTuple):
     classes: np.ndarray
 
 
-def known_labels(labels: Any, n_rows: int) -> KnownLabels:
-    """Separate known from unknown labels (-1, None, NaN or blank).
+def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownLabels:
+    """Separate known from unknown labels (`missing_label`, None, NaN or blank).
 
     Raises
     ------
@@ -35,7 +35,7 @@ def known_labels(labels: Any, n_rows: int) -> KnownLabels:
             f"labels has shape {array.shape} but X has {n_rows} rows. Give one label for each "
             "row, -1 (or None) where it is unknown."
         )
-    known = np.array([not _missing(label) for label in array.tolist()], bool)
+    known = np.array([not _missing(label, missing_label) for label in array.tolist()], bool)
     if not known.any():
         raise InputError(
             f"None of the {n_rows} labels is known: all are -1, None or blank. Expected at least "
@@ -43,7 +43,7 @@ def known_labels(labels: Any, n_rows: int) -> KnownLabels:
         )
     values = np.asarray(array[known].tolist())  # integers beside None are integers again
     classes, indices = np.unique(values, return_inverse=True)
-    if classes.tolist() == [1] and not known.all():
+    if missing_label == -1 and classes.tolist() == [1] and not known.all():
         warnings.warn(
             "labels holds nothing but -1 and 1, and -1 is read as unknown, not as a class. If both "
             "are classes, call them 0 and 1.",
@@ -53,7 +53,9 @@ def known_labels(labels: Any, n_rows: int) -> KnownLabels:
     return KnownLabels(np.flatnonzero(known), indices, classes)
 
 
-def _missing(label: object) -> bool:
+def _missing(label: object, missing_label: object) -> bool:
     if label is None or (isinstance(label, str) and label.strip() == ""):
         return True
-    return isinstance(label, Real) and (math.isnan(label) or label == -1)
+    if isinstance(label, Real) and math.isnan(label):
+        return True
+    return type(label) is not bool and label == missing_label

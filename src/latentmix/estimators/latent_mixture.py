@@ -9,12 +9,9 @@ y | k ~ Categorical(class_probs_k)  what people call it
 from __future__ import annotations
 
 import copy
-import warnings
 from numbers import Integral
 from typing import Any, Self, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
@@ -26,9 +23,10 @@ from sklearn.base import (
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from latentmix.errors import InputError, NotNamedError, ParameterError
+from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels
+from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.vae import SCORE_DRAWS, VAE, Keeper
 from latentmix.estimators.validation import (
@@ -38,18 +36,14 @@ from latentmix.estimators.validation import (
     check_rows,
     draw_seeds,
 )
-from latentmix.kernels.families import FAMILIES
-from latentmix.kernels.naming import name_components
 from latentmix.training.events import Listener, nobody
 
 LATENTS = ("z", "mean")
 
-# A component with less than half a labelled row to its name was reached by none.
-REACHED = 0.5
-
 
 # scikit-learn carries no types, so its classes are Any.
 class LatentMixture(
+    NamedComponentsMixin,
     SaveMixin,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
@@ -83,7 +77,7 @@ class LatentMixture(
         The component of each row of X (scikit-learn's name; nothing to do with classes).
     classes_ : (C,)
         After `label`: the classes.
-    class_probabilities_ : (K, C)
+    class_probs_ : (K, C)
         After `label`: p(y|k).
     labelled_rows_ : (K,)
         After `label`: how many labelled rows (a sum of shares) each component rests on.
@@ -210,33 +204,8 @@ class LatentMixture(
     def label_latents(self, means: np.ndarray, labels: Any) -> Self:
         """Name the components from posterior means (M, L), as `transform` returns them."""
         known = known_labels(labels, len(means))
-        responsibilities = self.mixture_.predict_proba(means[known.rows]).astype(np.float64)
-        with jax.enable_x64(True):
-            one_hot = np.eye(len(known.classes))[known.indices]
-            naming = name_components(
-                jnp.asarray(responsibilities), jnp.asarray(one_hot), jnp.asarray(self.smoothing)
-            )
-            class_probabilities, labelled_rows = map(np.asarray, naming)
-        self.keep_names(known.classes, class_probabilities, labelled_rows)
-        if len(self.unnamed_components_):
-            listed = ", ".join(map(str, self.unnamed_components_))
-            warnings.warn(
-                f"No labelled row reached {len(self.unnamed_components_)} of "
-                f"{len(self.labelled_rows_)} components ({listed}): their rows get the class "
-                "frequencies. Label rows of those components to name them.",
-                UserWarning,
-                stacklevel=2,
-            )
+        self.name_by(self.mixture_.predict_proba(means[known.rows]), known, self.smoothing)
         return self
-
-    def keep_names(
-        self, classes: np.ndarray, class_probabilities: np.ndarray, labelled_rows: np.ndarray
-    ) -> None:
-        """Set what `label` learns: classes (C,), p(y|k) (K, C), and labelled rows (K,)."""
-        self.classes_ = classes
-        self.class_probabilities_ = class_probabilities
-        self.labelled_rows_ = labelled_rows
-        self.unnamed_components_ = np.flatnonzero(labelled_rows < REACHED)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable component of each row, (N,)."""
@@ -251,28 +220,6 @@ class LatentMixture(
         """Return p(k|x) of the components, (N, K)."""
         latents = self.transform(X)
         return self.mixture_.predict_proba(latents)
-
-    def predict_class(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each row, (N,)."""
-        return self.classes_of(self.predict_class_proba(X))
-
-    def predict_class_proba(self, X: Any) -> np.ndarray:
-        """Return p(y|x) = sum_k p(k|x) p(y|k), (N, C), columns as `classes_`.
-
-        Raises
-        ------
-        NotNamedError
-            Before `label`.
-        """
-        self._check_named()
-        class_proba: np.ndarray = self.predict_proba(X) @ self.class_probabilities_
-        return class_proba
-
-    def classes_of(self, class_probabilities: np.ndarray) -> np.ndarray:
-        """Return the most probable class of each row of p(y|x)."""
-        self._check_named()
-        classes: np.ndarray = self.classes_[class_probabilities.argmax(axis=1)]
-        return classes
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the posterior means E_q[z|x], (N, L)."""
@@ -337,13 +284,7 @@ class LatentMixture(
         random = check_random_state(self.random_state)
         weights = self._component_weights(label, component)
         components = random.choice(len(weights), size=n_samples, p=weights / weights.sum())
-        mixture = self.mixture_
-        noise = random.standard_normal((n_samples, mixture.means_.shape[1]))
-        with jax.enable_x64(True):
-            deviations = FAMILIES[mixture.covariance_type].draw(
-                jnp.asarray(noise), jnp.asarray(mixture.covariances_, jnp.float64), components
-            )
-            z = mixture.means_[components] + np.asarray(deviations)
+        z = self.mixture_.draw(components, random)
         return self.vae_.sample_given(z, int(random.randint(2**31 - 1)))
 
     def _component_weights(self, label: Any, component: int | None) -> np.ndarray:
@@ -364,20 +305,12 @@ class LatentMixture(
         if not len(chosen):
             listed = ", ".join(str(name) for name in self.classes_)
             raise ParameterError(f"label={label!r} is unknown. Choose one of {listed}.")
-        joint: np.ndarray = weights * self.class_probabilities_[:, chosen[0]]
+        joint: np.ndarray = weights * self.class_probs_[:, chosen[0]]
         return joint
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "mixture_")
         return check_rows(self, X, dtypes=ROW_DTYPES, reset=False)
-
-    def _check_named(self) -> None:
-        check_is_fitted(self, "mixture_")
-        if not hasattr(self, "classes_"):
-            raise NotNamedError(
-                "The components have no class names yet, and this asks for classes. Call "
-                "label(X, labels) with some labelled rows first (`latentmix label RUN FILE.csv`)."
-            )
 
     def _check_parameters(self) -> None:
         check_choice("latents", self.latents, LATENTS)
@@ -392,16 +325,6 @@ class LatentMixture(
         if self.n_components is not None:
             mixture.set_params(n_components=self.n_components)
         return mixture
-
-    def _forget_names(self) -> None:
-        for name in (
-            "classes_",
-            "class_probabilities_",
-            "labelled_rows_",
-            "unnamed_components_",
-        ):
-            if hasattr(self, name):
-                delattr(self, name)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

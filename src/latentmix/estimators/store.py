@@ -19,10 +19,11 @@ import numpy as np
 from jaxtyping import Array
 
 from latentmix.errors import IntegrityError
+from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.latent_mixture import LatentMixture
+from latentmix.estimators.mixture import MixtureEstimator
 from latentmix.estimators.vae import VAE
-from latentmix.kernels.families import FAMILIES
 from latentmix.models.named_tensors import from_tensors, to_tensors
 from latentmix.models.vae import Architecture, Network
 from latentmix.storage.files import claim_folder, write_json, write_tensors
@@ -34,7 +35,19 @@ MOST_LAYERS = 64
 # Where a fit was to start from; what it found is kept.
 _STARTS = ("weights_init", "means_init", "precisions_init")
 
-Model = VAE | GaussianMixture | LatentMixture
+_MIXTURES: Final[dict[str, type[MixtureEstimator]]] = {
+    kind.__name__: kind for kind in (GaussianMixture, BernoulliMixture, PoissonMixture)
+}
+
+# Attributes of a mixture, and their names in its file.
+_TENSORS: Final[dict[str, str]] = {
+    "weights_": "weights",
+    "means_": "means",
+    "covariances_": "covariances",
+    "precisions_cholesky_": "precision_factors",
+}
+
+Model = VAE | MixtureEstimator | LatentMixture
 
 
 def save(model: Model, folder: str | Path) -> None:
@@ -60,8 +73,8 @@ def write_model(model: Model, path: Path) -> None:
     }
     if isinstance(model, VAE):
         _write_vae(model, path, record)
-    elif isinstance(model, GaussianMixture):
-        _write_mixture(model, path, record)
+    elif isinstance(model, MixtureEstimator):
+        _write_mixture(model, path, record, _names(model, record))
     else:
         record["latents"], record["smoothing"] = model.latents, model.smoothing
         record["random_state"] = _plain(model)["random_state"]
@@ -123,34 +136,28 @@ def _write_vae(vae: VAE, path: Path, record: dict[str, Any]) -> None:
 
 
 def _write_mixture(
-    mixture: GaussianMixture,
-    path: Path,
-    record: dict[str, Any],
-    names: dict[str, np.ndarray] | None = None,
+    mixture: MixtureEstimator, path: Path, record: dict[str, Any], names: dict[str, np.ndarray]
 ) -> None:
     record["mixture"] = {
         "parameters": _plain(mixture),
         "converged": bool(mixture.converged_),
         "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
+        "n_iter": int(mixture.n_iter_),
     }
     tensors = {
-        "weights": mixture.weights_,
-        "means": mixture.means_,
-        "covariances": mixture.covariances_,
-        "precision_factors": mixture.precisions_cholesky_,
+        key: getattr(mixture, name) for name, key in _TENSORS.items() if hasattr(mixture, name)
     }
-    write_tensors(path / "mixture.safetensors", {**tensors, **(names or {})})
+    write_tensors(path / "mixture.safetensors", {**tensors, **names})
 
 
-def _names(model: LatentMixture, record: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Put the classes into the record, and return what else `label` learned."""
+def _names(
+    model: MixtureEstimator | LatentMixture, record: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Put the classes into the record, and return what else labels taught."""
     if not hasattr(model, "classes_"):
         return {}
     record["classes"] = model.classes_.tolist()
-    return {
-        "class_probabilities": model.class_probabilities_,
-        "labelled_rows": model.labelled_rows_,
-    }
+    return {"class_probabilities": model.class_probs_, "labelled_rows": model.labelled_rows_}
 
 
 def _plain(model: Model) -> dict[str, Any]:
@@ -197,28 +204,32 @@ def _shapes_of(architecture: Architecture) -> Network:
     return network
 
 
-def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> GaussianMixture:
+def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> Any:
     stored = record["mixture"]
-    mixture = GaussianMixture(**stored["parameters"])
+    # A latent mixture's own is Gaussian.
+    mixture = _MIXTURES.get(record["class"], GaussianMixture)(**stored["parameters"])
     tensors = sealed.tensors(f"{prefix}mixture.safetensors")
-    mixture.weights_, mixture.means_ = tensors["weights"], tensors["means"]
-    mixture.covariances_ = tensors["covariances"]
-    mixture.precisions_cholesky_ = tensors["precision_factors"]
-    kind = FAMILIES[mixture.covariance_type]
-    if mixture.covariances_.shape != kind.shape(*mixture.means_.shape):
-        raise IntegrityError(
-            f"{sealed.path} holds covariances of shape {mixture.covariances_.shape} for a "
-            f"{mixture.covariance_type} mixture. Save the model again."
-        )
-    with jax.enable_x64(True):
-        precisions = np.asarray(kind.precisions(jnp.asarray(mixture.precisions_cholesky_)))
-    mixture.precisions_ = precisions.astype(mixture.means_.dtype)
+    mixture.keep_tensors({name: tensors[key] for name, key in _TENSORS.items() if key in tensors})
     bounds = stored["lower_bounds"]
     mixture.converged_, mixture.lower_bounds_ = stored["converged"], bounds
     mixture.lower_bound_ = bounds[-1] if bounds else -np.inf
-    mixture.n_iter_ = len(bounds)
+    mixture.n_iter_ = stored.get("n_iter", len(bounds))
     _set_features(mixture, mixture.means_.shape[1], record)
     return mixture
+
+
+def _read_named_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> Any:
+    mixture = _read_mixture(sealed, prefix, record)
+    _read_names(mixture, sealed, prefix, record)
+    return mixture
+
+
+def _read_names(model: Any, sealed: Sealed, prefix: str, record: dict[str, Any]) -> None:
+    if "classes" in record:
+        names = sealed.tensors(f"{prefix}mixture.safetensors")
+        model.keep_names(
+            np.asarray(record["classes"]), names["class_probabilities"], names["labelled_rows"]
+        )
 
 
 def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> LatentMixture:
@@ -233,11 +244,7 @@ def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) ->
     )
     model.vae_, model.mixture_ = vae, mixture
     _set_features(model, vae.n_features_in_, record)
-    if "classes" in record:
-        names = sealed.tensors(f"{prefix}mixture.safetensors")
-        model.keep_names(
-            np.asarray(record["classes"]), names["class_probabilities"], names["labelled_rows"]
-        )
+    _read_names(model, sealed, prefix, record)
     return model
 
 
@@ -249,6 +256,6 @@ def _set_features(model: Any, n_features: int, record: dict[str, Any]) -> None:
 
 _READERS: Final[dict[str, Callable[[Sealed, str, dict[str, Any]], Model]]] = {
     "VAE": _read_vae,
-    "GaussianMixture": _read_mixture,
+    **dict.fromkeys(_MIXTURES, _read_named_mixture),
     "LatentMixture": _read_latent_mixture,
 }

@@ -17,9 +17,17 @@ ROW_DTYPES = (np.float64, np.float32, np.uint8)
 
 
 def check_rows(
-    estimator: Any, X: Any, *, dtypes: Collection[type], reset: bool, min_rows: int = 1
+    estimator: Any,
+    X: Any,
+    *,
+    dtypes: Collection[type],
+    reset: bool,
+    min_rows: int = 1,
+    missing: bool = False,
 ) -> np.ndarray:
-    """Return X as a C-contiguous (N, D) array of one of `dtypes`, with every value finite.
+    """Return X as an (N, D) array of one of `dtypes`, with every value finite.
+
+    It is C-contiguous, unless entries may be missing (NaN): then it is not copied for that.
 
     Raises
     ------
@@ -33,13 +41,14 @@ def check_rows(
             X,
             reset=reset,
             dtype=list(dtypes),
-            order="C",
+            order=None if missing else "C",
             ensure_all_finite=False,
             ensure_min_samples=min_rows,
         )
     except ValueError as error:
         raise InputError(str(error)) from error
-    check_finite(X, "X")
+    if not missing:
+        check_finite(X, "X")
     return np.asarray(X)
 
 
@@ -96,3 +105,29 @@ def check_flag(parameter: str, value: object) -> None:
 def draw_seeds(random_state: Any, n_seeds: int) -> list[int]:
     """Return integer seeds drawn from scikit-learn's `random_state`."""
     return [int(seed) for seed in check_random_state(random_state).randint(2**31 - 1, size=n_seeds)]
+
+
+def check_weights(weights: Any, n_rows: int) -> np.ndarray:
+    """Return sample weights as (N,) float64: finite, not negative, not all 0."""
+    try:
+        array = np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"sample_weight is no array of numbers ({error}). Give one number for each row."
+        ) from error
+    if array.shape != (n_rows,):
+        raise InputError(
+            f"sample_weight has shape {array.shape} but X has {n_rows} rows. Give one weight for "
+            "each row."
+        )
+    if not np.isfinite(array).all() or (array < 0).any():
+        row = int(np.flatnonzero(~(np.isfinite(array) & (array >= 0)))[0])
+        raise InputError(
+            f"sample_weight holds {array[row]} at row {row}. Expected finite weights of 0 and "
+            "above; give 0 to leave a row out."
+        )
+    if not array.any():
+        raise InputError(
+            "sample_weight is zero for every row. Expected at least one row with a weight above 0."
+        )
+    return array

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
 
 _MAX_ITER = 200
 _TOLERANCE = 1e-9
@@ -22,15 +21,14 @@ _TOLERANCE = 1e-9
 class Naming(NamedTuple):
     """p(y|k), and how many labelled rows (a sum of shares) each component rests on."""
 
-    class_probabilities: Float[Array, "K C"]
-    labelled_rows: Float[Array, " K"]
+    class_probs: Float[np.ndarray, "K C"]
+    labelled_rows: Float[np.ndarray, " K"]
 
 
-@jax.jit
 def name_components(
-    responsibilities: Float[Array, "M K"],
-    labels: Float[Array, "M C"],
-    smoothing: Float[Array, ""],
+    responsibilities: Float[np.ndarray, "M K"],
+    labels: Float[np.ndarray, "M C"],
+    smoothing: float,
 ) -> Naming:
     """Estimate p(y|k) from labelled rows.
 
@@ -40,30 +38,37 @@ def name_components(
         p(k|x) of the labelled rows.
     labels : (M, C)
         One-hot classes.
-    smoothing : scalar
+    smoothing : float
         The Dirichlet prior's weight in rows; 0 is maximum likelihood.
     """
-    frequencies = jnp.mean(labels, axis=0)
+    prior = smoothing * np.mean(labels, axis=0)
+    class_probs = class_shares(responsibilities.T @ labels, prior)
+    for _ in range(_MAX_ITER):
+        before = class_probs
+        class_probs = class_shares(shares(responsibilities, labels, before).T @ labels, prior)
+        if np.max(np.abs(class_probs - before)) <= _TOLERANCE:
+            break
+    rows = shares(responsibilities, labels, class_probs)
+    return Naming(class_probs, np.sum(rows, axis=0))
 
-    def estimate(shares: Array) -> Array:
-        counts = shares.T @ labels + smoothing * frequencies
-        total = jnp.sum(counts, axis=1, keepdims=True)
-        return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1.0), frequencies)
 
-    def share(class_probabilities: Array) -> Array:
-        joint = responsibilities * (labels @ class_probabilities.T)
-        total = jnp.sum(joint, axis=1, keepdims=True)
-        # Every component that explains the row excludes its class: fall back to p(k|x).
-        return jnp.where(total > 0, joint / jnp.where(total > 0, total, 1.0), responsibilities)
+def class_shares(
+    counts: Float[np.ndarray, "K C"], prior: Float[np.ndarray, " C"]
+) -> Float[np.ndarray, "K C"]:
+    """Return p(y|k) from class counts and the prior's; all counts' shares where k has none."""
+    frequencies = np.sum(counts, axis=0) / max(float(np.sum(counts)), 1e-300)
+    counts = counts + prior
+    total = np.sum(counts, axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.where(total > 0, total, 1.0), frequencies)
 
-    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        before, _, n_iter = state
-        after = estimate(share(before))
-        return after, jnp.max(jnp.abs(after - before)), n_iter + 1
 
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        return (state[1] > _TOLERANCE) & (state[2] < _MAX_ITER)
-
-    start = (estimate(responsibilities), jnp.array(jnp.inf, labels.dtype), jnp.array(0))
-    class_probabilities, _, _ = jax.lax.while_loop(unfinished, step, start)
-    return Naming(class_probabilities, jnp.sum(share(class_probabilities), axis=0))
+def shares(
+    responsibilities: Float[np.ndarray, "M K"],
+    labels: Float[np.ndarray, "M C"],
+    class_probs: Float[np.ndarray, "K C"],
+) -> Float[np.ndarray, "M K"]:
+    """Return p(k|x, y) of labelled rows."""
+    joint = responsibilities * (labels @ class_probs.T)
+    total = np.sum(joint, axis=1, keepdims=True)
+    # Every component that explains the row excludes its class: fall back to p(k|x).
+    return np.where(total > 0, joint / np.where(total > 0, total, 1.0), responsibilities)

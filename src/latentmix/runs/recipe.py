@@ -59,8 +59,8 @@ class MixtureSection:
     """Parameters of :class:`latentmix.GaussianMixture`."""
 
     n_components: Count
-    covariance_type: Literal["full", "tied", "diag", "spherical"]
-    init_params: Literal["kmeans", "k-means++", "random", "random_from_data"]
+    covariance_type: Literal["full", "tied", "diag", "spherical", "factor"]
+    init_params: Literal["kmeans", "k-means++", "k-means||", "random", "random_from_data"]
     n_init: Count
     tol: NotNegative
     max_iter: Count

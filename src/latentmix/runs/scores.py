@@ -78,7 +78,7 @@ def clustering_scores(
         "purity": metrics.purity(table),
     }
     if hasattr(model, "classes_"):
-        names = model.classes_of(responsibilities @ model.class_probabilities_)
+        names = model.classes_of(responsibilities @ model.class_probs_)
         true = np.asarray(class_names, dtype=str)[labels[known]]
         scores["accuracy_named"] = float(np.mean(names == true))
     return scores

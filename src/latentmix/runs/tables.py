@@ -211,8 +211,8 @@ class _Name:
 def _component_names(model: LatentMixture) -> list[_Name]:
     if not hasattr(model, "classes_"):
         return [_Name("", "")] * model.mixture_.n_components
-    best = model.class_probabilities_.argmax(axis=1)
-    shares = model.class_probabilities_.max(axis=1)
+    best = model.class_probs_.argmax(axis=1)
+    shares = model.class_probs_.max(axis=1)
     unnamed = set(model.unnamed_components_.tolist())
     return [
         _Name("", "") if k in unnamed else _Name(str(model.classes_[c]), f"{share:.4f}")

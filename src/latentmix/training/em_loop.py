@@ -1,237 +1,238 @@
 """The loop around the EM step: start, iterate until the log-likelihood converges, restart.
 
-Rows are centred and divided by one number first, so that float64 sums keep their digits and
-every covariance family maps back exactly; answers are given in the rows' own units.
+Rows are centred and scaled first, so that float64 sums keep their digits; answers are given in
+the rows' own units. Restarts run together: those not yet at their end share every pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from latentmix.errors import InputError
-from latentmix.kernels import kmeans
-from latentmix.kernels.families import FAMILIES
-from latentmix.kernels.mixture import (
-    EXPANDED_FORM_LIMIT,
-    Blocks,
-    Mixture,
-    expectation,
-    largest_centre_distance,
-    make_mixture,
-    maximise,
-    rescale,
-    statistics_of_assignment,
-    statistics_of_random,
-    to_blocks,
-)
+from latentmix.kernels.crew import Crew
+from latentmix.kernels.expectation import Model, Statistics, add, expectation
+from latentmix.kernels.families import Family, Mixture
+from latentmix.kernels.maximisation import maximise, rescale
+from latentmix.training.em_ascent import ACCELERATIONS, Ascent
+from latentmix.training.em_checkpoint import EmKeeper
+from latentmix.training.em_start import Start, Starter, Units
 from latentmix.training.events import EmIteration, Listener
+from latentmix.training.sources import ArraySource, Source, summarise
 
-INITIALISATIONS = ("kmeans", "k-means++", "random", "random_from_data")
-
-# k-means chooses starting points, and needs no more rows than this to choose well.
-ROWS_FOR_KMEANS = 100_000
-
-
-class Start(NamedTuple):
-    """Parameters that replace the initialisation's; None keeps it.
-
-    `lower_bound` is where the fit that they come from ended: going on with it may converge at once.
-    """
-
-    weights: np.ndarray | None = None
-    means: np.ndarray | None = None
-    covariances: np.ndarray | None = None
-    lower_bound: float = -np.inf
+# Restarts are compared on this many rows, and the best of them finished on all.
+ROWS_FOR_RESTARTS = 20_000
+FINALISTS = 2
 
 
 @dataclass(frozen=True)
 class EmRule:
-    """How to fit: scikit-learn's parameters of the same names."""
+    """How to fit: scikit-learn's parameters of the same names, and our own.
 
-    family: str
+    `acceleration` is a name in `ACCELERATIONS`; `smoothing` the weight, in rows, of the prior
+    on p(y|k); `n_classes` is 0 without labels.
+    """
+
+    family: Family
     n_components: int
     init_params: str = "kmeans"
     tol: float = 1e-3
     reg_covar: float = 1e-6
+    relative_reg_covar: bool = False
     max_iter: int = 100
+    acceleration: str | None = None
+    smoothing: float = 0.0
     start: Start = field(default=Start())
 
 
 class EmFit(NamedTuple):
-    """A fitted mixture (NumPy arrays), and how it got there.
+    """A fitted mixture in the rows' own units, and how it got there (see `Ascent`).
 
-    `lower_bounds` are mean log-likelihoods per row, in nats, one an iteration; `n_reborn`
-    counts the components that died and were started again.
+    `class_probs` is p(y|k), (K, C), where there were labels.
     """
 
-    mixture: Mixture[np.ndarray]
+    mixture: Mixture
+    class_probs: np.ndarray | None
     lower_bounds: list[float]
+    n_iter: int
     converged: bool
     n_reborn: int
+    n_falls: int
 
 
-class _Scaled(NamedTuple):
-    blocks: Blocks
-    rows: Array
-    weights: Array
-    shift: np.ndarray
-    scale: float
+class Fitting:
+    """What all passes of a fit share: the rows, their units, the crew."""
 
+    def __init__(self, source: Source, rule: EmRule, seed: int, crew: Crew) -> None:
+        self.source, self.rule, self.crew = source, rule, crew
+        self.summary = summarise(source, np.random.RandomState(seed))
+        self.units = Units.of(
+            rule.family, self.summary, rule.reg_covar, relative=rule.relative_reg_covar
+        )
+        # What a log-density per scaled unit has too much.
+        self.offset = float(self.summary.seen @ np.log(self.units.scale)) / self.summary.total
+        self.starter = Starter(rule.family, self.units, self.summary, crew)
 
-def block_rows(n_rows: int, n_features: int, n_components: int) -> int:
-    """Return how many rows a block holds, so that its features and logits stay in the cache."""
-    width = max(n_features * (n_features + 1) // 2, n_components)
-    return int(np.clip((1 << 20) // width, 64, max(64, min(8192, n_rows))))
+    def start(self, seed: int) -> Model:
+        """Return the starting model in scaled units: what is given, and the rest drawn."""
+        given, family = self.rule.start, self.rule.family
+        covariances = given.covariances
+        if covariances is not None:
+            covariances = family.rescale(covariances, 1 / self.units.scale)
+        if given.means is not None:
+            means = self.units.scaled(given.means)
+            if given.weights is None or covariances is None:
+                drawn = self.starter.around(means, self.source)
+            else:
+                mixture = Mixture(given.weights, means, covariances, family.factors(covariances))
+                drawn = self.starter.named(Model(family, mixture))
+        else:
+            random = np.random.RandomState(seed)
+            drawn = self.starter.draw(self.rule.n_components, self.rule.init_params, random)
+            means = drawn.mixture.means
+        weights = drawn.mixture.weights if given.weights is None else given.weights
+        if covariances is None:
+            covariances = drawn.mixture.covariances
+        mixture = Mixture(weights, means, covariances, family.factors(covariances))
+        names = drawn.log_class_probs
+        if given.class_probs is not None and names is not None:
+            names = np.log(np.maximum(given.class_probs, np.finfo(np.float64).tiny))
+        return Model(family, mixture, names)
+
+    def ascents(self, models: Sequence[Model], max_iter: int) -> list[Ascent]:
+        """Return EM runs from the given models, not begun yet."""
+        rule = self.rule
+        improve = partial(maximise, reg_covar=self.units.reg_covar, smoothing=rule.smoothing)
+        kind = ACCELERATIONS[rule.acceleration]
+        previous = rule.start.lower_bound
+        return [kind(model, rule.tol, max_iter, improve, self.offset, previous) for model in models]
+
+    def climb(
+        self, ascents: Sequence[Ascent], source: Source, listener: Listener, keeper: EmKeeper
+    ) -> None:
+        """Run each ascent to its end; they share the passes over the rows."""
+        while running := [ascent for ascent in ascents if not ascent.finished]:
+            passes = self.look([ascent.model for ascent in running], source)
+            for ascent, statistics in zip(running, passes, strict=True):
+                n_bounds = len(ascent.lower_bounds)
+                ascent.step(statistics)
+                if len(ascent.lower_bounds) > n_bounds:
+                    listener(
+                        EmIteration(
+                            self.rule.n_components,
+                            ascent.n_iter,
+                            ascent.lower_bounds[-1],
+                            ascents.index(ascent),
+                        )
+                    )
+            keeper.save(ascents)
+
+    def look(self, models: Sequence[Model], source: Source) -> list[Statistics]:
+        """Return the statistics of all rows under each model: one pass."""
+        total: list[Statistics] | None = None
+        for rows in source.chunks(self.units.shift, self.units.scale):
+            part = expectation(models, rows, self.crew)
+            total = (
+                part if total is None else [add(*pair) for pair in zip(total, part, strict=True)]
+            )
+        assert total is not None  # `summarise` refuses a source without rows
+        return total
+
+    def sample_source(self) -> ArraySource | None:
+        """Return the rows on which restarts are compared, or None if that is all of them."""
+        sample = self.summary.sample
+        n_rows = len(sample.x)
+        if self.summary.n_rows <= ROWS_FOR_RESTARTS:
+            return None
+        chosen = np.linspace(0, n_rows - 1, min(n_rows, ROWS_FOR_RESTARTS)).astype(np.intp)
+        labels = None if sample.labels is None else sample.labels[chosen]
+        return ArraySource(sample.x[chosen], sample.weights[chosen], labels)
+
+    def fit(self, ascent: Ascent) -> EmFit:
+        """Return an ascent's model in the rows' own units."""
+        mixture = rescale(
+            self.rule.family, ascent.model.mixture, self.units.shift, self.units.scale
+        )
+        names = ascent.model.log_class_probs
+        return EmFit(
+            mixture,
+            None if names is None else np.exp(names),
+            ascent.lower_bounds,
+            ascent.n_iter,
+            ascent.converged,
+            ascent.n_reborn,
+            ascent.n_falls,
+        )
 
 
 def fit_em(
-    rows: np.ndarray, weights: np.ndarray, rule: EmRule, seed: int, listener: Listener
+    source: Source, rule: EmRule, seeds: Sequence[int], listener: Listener, keeper: EmKeeper
 ) -> EmFit:
-    """Fit a mixture by EM from one start.
+    """Fit from several starts, and return the one with the highest final log-likelihood.
+
+    With more than 20,000 rows the starts are compared on so many of them, all together, and the
+    best two go on to all rows.
 
     Parameters
     ----------
-    rows : (N, D) float64
-    weights : (N,) float64
-        Row weights, 1 for a plain fit.
+    source : Source
     rule : EmRule
-    seed : int
-        Of the start's random numbers.
+    seeds : sequence of int
+        Of the starts' random numbers; the first also draws the sample for them.
     listener : callable
         Told of every `EmIteration`.
+    keeper : EmKeeper
+        Keeps the fit on disk.
 
     Raises
     ------
     InputError
-        If a component's covariance becomes singular.
+        If every start ends in a singular covariance.
     """
-    with jax.enable_x64(True):
-        data = _scaled(rows, weights, rule)
-        reg_covar = jnp.asarray(rule.reg_covar / data.scale**2)
-        mixture = _initial(data, rule, reg_covar, seed)
-        total = float(np.sum(weights))
-        # A density per scaled unit, turned back into one per unit of the rows.
-        log_jacobian = rows.shape[1] * float(np.log(data.scale))
-        lower_bounds: list[float] = []
-        n_reborn, converged, previous = 0, False, rule.start.lower_bound
-        for iteration in range(1, rule.max_iter + 1):
-            centred = not largest_centre_distance(rule.family, mixture) < EXPANDED_FORM_LIMIT
-            statistics = expectation(rule.family, mixture, data.blocks, centred=centred)
-            lower_bounds.append(float(statistics.log_likelihood) / total - log_jacobian)
-            _refuse_singular(lower_bounds[-1], rule)
-            mixture, reborn = maximise(rule.family, statistics, reg_covar)
-            n_reborn += int(jnp.sum(reborn))
-            listener(EmIteration(rule.n_components, iteration, lower_bounds[-1]))
-            if abs(lower_bounds[-1] - previous) < rule.tol:
-                converged = True
-                break
-            previous = lower_bounds[-1]
-        _refuse_singular(float(jnp.sum(mixture.factors)), rule)
-        fitted = rescale(rule.family, mixture, jnp.asarray(data.shift), jnp.asarray(data.scale))
-        return EmFit(
-            Mixture(*(np.asarray(array) for array in fitted)), lower_bounds, converged, n_reborn
-        )
+    with Crew() as crew:
+        fitting = Fitting(source, rule, seeds[0], crew)
+        kept = keeper.restore(fitting.summary, rule)
+        if kept is None:
+            models = [fitting.start(seed) for seed in seeds]
+            models = _finalists(fitting, models, listener)
+            ascents = fitting.ascents(models, rule.max_iter)
+        else:
+            ascents = fitting.ascents([fitting.start(seeds[0])] * len(kept), rule.max_iter)
+            for ascent, state in zip(ascents, kept, strict=True):
+                state.put_into(ascent)
+        fitting.climb(ascents, source, listener, keeper)
+        return fitting.fit(_best(ascents, rule))
 
 
-def _scaled(rows: np.ndarray, weights: np.ndarray, rule: EmRule) -> _Scaled:
-    shift = rows.mean(axis=0)
-    centred = rows - shift
-    scale = float(np.sqrt(np.mean(centred**2))) or 1.0
-    scaled = jnp.asarray(centred / scale)
-    n_rows, n_features = rows.shape
-    size = block_rows(n_rows, n_features, rule.n_components)
-    device_weights = jnp.asarray(weights)
-    return _Scaled(to_blocks(scaled, device_weights, size), scaled, device_weights, shift, scale)
+def _finalists(fitting: Fitting, models: list[Model], listener: Listener) -> list[Model]:
+    """Return the best few models of many, judged on a part of the rows."""
+    part = fitting.sample_source()
+    if part is None or len(models) <= FINALISTS:
+        return models
+    ascents = fitting.ascents(models, min(fitting.rule.max_iter, 50))
+    fitting.climb(ascents, part, listener, EmKeeper())
+    alive = [ascent for ascent in ascents if not ascent.failed and ascent.lower_bounds]
+    alive.sort(key=lambda ascent: -ascent.lower_bounds[-1])
+    return [ascent.model for ascent in alive[:FINALISTS]] or models
 
 
-def _initial(data: _Scaled, rule: EmRule, reg_covar: Array, seed: int) -> Mixture[Array]:
-    """Return the starting mixture, in scaled units: what is given, and the rest drawn."""
-    given = rule.start
-    weights: Array | np.ndarray | None = given.weights
-    means: Array | np.ndarray | None = None
-    covariances: Array | np.ndarray | None = None
-    if given.means is not None:
-        means = (given.means - data.shift) / data.scale
-    if given.covariances is not None:
-        covariances = given.covariances / data.scale**2
-    if weights is None or means is None or covariances is None:
-        drawn = _drawn(data, rule, reg_covar, seed)
-        weights = drawn.weights if weights is None else weights
-        means = drawn.means if means is None else means
-        covariances = drawn.covariances if covariances is None else covariances
-    parameters = (jnp.asarray(array) for array in (weights, means, covariances))
-    return make_mixture(rule.family, *parameters)
+def _best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
+    """Return the ascent with the highest log-likelihood, the first of equals."""
+    alive = [ascent for ascent in ascents if not ascent.failed]
+    if alive:
+        return max(alive, key=lambda ascent: (ascent.lower_bounds or [-np.inf])[-1])
+    raise InputError(
+        "Fitting the mixture model failed because some components have ill-defined empirical "
+        "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
+        "number of components, increase reg_covar, or scale the input data. Here "
+        f"n_components={rule.n_components} and reg_covar={rule.reg_covar}."
+    )
 
 
-def _drawn(data: _Scaled, rule: EmRule, reg_covar: Array, seed: int) -> Mixture[Array]:
-    """Return the mixture of the initialisation's responsibilities."""
-    key = jax.random.key(seed)
-    if rule.init_params == "random":
-        statistics = statistics_of_random(rule.family, data.blocks, key, rule.n_components)
-    else:
-        components = _assignment(data, rule, key)
-        blocked = jnp.pad(components, (0, data.blocks.weights.size - len(components)))
-        statistics = statistics_of_assignment(
-            rule.family, data.blocks, blocked.reshape(data.blocks.weights.shape), rule.n_components
-        )
-    mixture: Mixture[Array] = maximise(rule.family, statistics, reg_covar).mixture
-    return mixture
-
-
-def _assignment(data: _Scaled, rule: EmRule, key: Array) -> Array:
-    """Return each row's starting component; -1 for rows that start in none."""
-    n_rows = len(data.rows)
-    draw_key, seed_key, sample_key = jax.random.split(key, 3)
-    if rule.init_params == "random_from_data":
-        chosen = jax.random.choice(
-            draw_key,
-            n_rows,
-            (rule.n_components,),
-            replace=False,
-            p=data.weights / jnp.sum(data.weights),
-        )
-        return jnp.full(n_rows, -1).at[chosen].set(jnp.arange(rule.n_components))
-    rows, weights = data.rows, data.weights
-    sampled = n_rows > ROWS_FOR_KMEANS
-    if sampled:
-        subset = jax.random.choice(sample_key, n_rows, (ROWS_FOR_KMEANS,), replace=False)
-        rows, weights = rows[subset], weights[subset]
-    chosen = kmeans.plus_plus(seed_key, rows, weights, rule.n_components)
-    if rule.init_params == "k-means++":
-        original = subset[chosen] if sampled else chosen
-        return jnp.full(n_rows, -1).at[original].set(jnp.arange(rule.n_components))
-    centres = kmeans.lloyd(rows, weights, rows[chosen]).centres
-    nearest: Array = kmeans.nearest_centre(data.rows, centres)
-    return nearest
-
-
-def _refuse_singular(value: float, rule: EmRule) -> None:
-    if not np.isfinite(value):
-        raise InputError(
-            "Fitting the mixture model failed because some components have ill-defined empirical "
-            "covariance (for instance caused by singleton or collapsed samples). Try to decrease "
-            "the number of components, increase reg_covar, or scale the input data. Received "
-            f"n_components={rule.n_components}, reg_covar={rule.reg_covar}, "
-            f"covariance_type={rule.family!r}."
-        )
-
-
-def fit_best(
-    rows: np.ndarray, weights: np.ndarray, rule: EmRule, seeds: list[int], listener: Listener
-) -> EmFit:
-    """Fit from several starts and keep the one with the highest final log-likelihood."""
-    fits = [fit_em(rows, weights, rule, seed, listener) for seed in seeds]
-    # Without an iteration (max_iter=0) no start is known to be better: the first is kept.
-    return max(fits, key=lambda fit: fit.lower_bounds[-1] if fit.lower_bounds else -np.inf)
-
-
-def n_free_parameters(family: str, n_components: int, n_features: int) -> int:
-    """Return the number of free parameters: weights, means and covariances."""
-    covariances = FAMILIES[family].n_parameters(n_components, n_features)
-    return covariances + n_components * n_features + n_components - 1
+def n_free_parameters(family: Family, n_components: int, n_features: int) -> int:
+    """Return the number of free parameters: weights, and the family's own."""
+    return family.n_parameters(n_components, n_features) + n_components - 1

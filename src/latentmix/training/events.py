@@ -50,11 +50,15 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class EmIteration:
-    """An EM iteration has ended; `log_likelihood` is the mean per row, in nats."""
+    """An EM iteration has ended; `log_likelihood` is the mean per row, in nats.
+
+    Several starts run together, each with a number of its own.
+    """
 
     n_components: int
     iteration: int
     log_likelihood: float
+    start: int = 0
 
 
 Event = Stage | Steps | EpochEnd | EmIteration

@@ -1,0 +1,392 @@
+"""What the mixtures have in common as scikit-learn estimators; the method is in `kernels`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from abc import abstractmethod
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.labels import KnownLabels, known_labels
+from latentmix.estimators.naming import NamedComponentsMixin
+from latentmix.estimators.row_sources import check_matrix, is_stream, source_of
+from latentmix.estimators.saving import SaveMixin
+from latentmix.estimators.validation import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_weights,
+    draw_seeds,
+)
+from latentmix.estimators.verbosity import EmPrinter
+from latentmix.kernels import completion
+from latentmix.kernels.crew import Crew
+from latentmix.kernels.expectation import Answers, Model, Rows, answers, patterns_of
+from latentmix.kernels.families import Family, Mixture
+from latentmix.training.em_ascent import ACCELERATIONS
+from latentmix.training.em_checkpoint import EmKeeper, FolderKeeper
+from latentmix.training.em_loop import EmFit, EmRule, fit_em, n_free_parameters
+from latentmix.training.em_online import OnlineMixture
+from latentmix.training.em_start import INITIALISATIONS, Start
+from latentmix.training.events import Listener, nobody
+from latentmix.training.sources import ArraySource, Source
+
+log = logging.getLogger(__name__)
+
+
+# scikit-learn carries no types, so its classes are Any.
+class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Any mixture: fitting, and what a fitted one answers. A subclass says which family.
+
+    Subclasses have the parameters `n_components`, `tol`, `max_iter`, `n_init`, `init_params`,
+    `random_state`, `warm_start`, `verbose`, `verbose_interval`, `acceleration`, `smoothing` and
+    `missing_label`.
+    """
+
+    @abstractmethod
+    def _family(self) -> Family:
+        """Return the family that the parameters ask for."""
+
+    @abstractmethod
+    def _given(self, n_features: int) -> Start:
+        """Return what the parameters give of the start, checked."""
+
+    @abstractmethod
+    def _mixture(self) -> Mixture:
+        """Return the fitted mixture in float64."""
+
+    @abstractmethod
+    def keep_tensors(self, tensors: dict[str, np.ndarray]) -> None:
+        """Set the fitted arrays, by attribute, as they were stored."""
+
+    @abstractmethod
+    def _keep_mixture(self, mixture: Mixture, dtype: np.dtype) -> None:
+        """Set the fitted attributes."""
+
+    def _check_values(self, X: np.ndarray) -> None:
+        """Refuse values outside the family's domain."""
+
+    def _regularisation(self) -> tuple[float, bool]:
+        """Return reg_covar, and whether it is a share of the variances."""
+        return 0.0, False
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        labels: Any = None,
+        checkpoint: str | Path | None = None,
+        listener: Listener = nobody,
+    ) -> Self:
+        """Fit by EM from `n_init` starts, and keep the best.
+
+        Parameters
+        ----------
+        X : (N, D) matrix, path of a Parquet file, or blocks
+            Rows, in memory or memory-mapped; NaN where an entry is missing. Any other object that
+            can be iterated over again and yields 2-D blocks is read block by block, once for each
+            iteration, to the same answer.
+        y : ignored
+        sample_weight : (N,), optional
+            Weights of the rows; a weight of 2 is the row given twice.
+        labels : (N,), optional
+            Classes of the rows, `missing_label` or None where unknown: p(y|k) is fitted with the
+            rest, and components keep to rows of their classes.
+        checkpoint : path, optional
+            A folder to keep an unfinished fit in, every few seconds. The same call goes on with
+            it, to the same bits; it is emptied at the end.
+        listener : callable, optional
+            Told of every :class:`~latentmix.training.events.EmIteration`.
+
+        Raises
+        ------
+        InputError
+            For infinite values, fewer rows than components, a singular covariance, weights or
+            labels that do not fit the rows.
+        ParameterError
+            For a parameter outside its domain.
+        """
+        self._check_parameters()
+        known = None
+        if is_stream(X):
+            source = source_of(self, X, sample_weight, labels)
+            n_rows, dtype = None, np.dtype(np.float64)
+        else:
+            X = check_matrix(self, X, reset=True, min_rows=2)
+            self._check_values(X)
+            known = None if labels is None else self._known(labels, len(X))
+            weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+            source = ArraySource(X, weights, None if known is None else _numbers(known, len(X)))
+            n_rows, dtype = len(X), X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
+        self._check_enough(n_rows)
+        given = self._given(source.n_features)
+        continuing = self.warm_start and hasattr(self, "converged_")
+        rule = self._rule(self._previous(source.n_features) if continuing else given)
+        seeds = draw_seeds(self.random_state, 1 if continuing else self.n_init)
+        keeper = EmKeeper() if checkpoint is None else FolderKeeper(Path(checkpoint))
+        if self.verbose:
+            listener = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
+        fit = fit_em(source, rule, seeds, listener, keeper)
+        if isinstance(keeper, FolderKeeper):
+            keeper.remove()
+        self._keep(fit, dtype)
+        self._forget_names()
+        if known is not None:
+            self._keep_classes(X, known, fit)
+        self._warn_unless_converged()
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Take in a block of rows that is seen once (stepwise online EM).
+
+        The first block gives the start and needs at least as many rows as components; `fit`
+        begins anew. `lower_bound_` is a running mean over the blocks.
+
+        Parameters
+        ----------
+        X : (B, D)
+            Rows; NaN where an entry is missing.
+        y : ignored
+        sample_weight : (B,), optional
+            Weights of the rows.
+
+        Raises
+        ------
+        InputError
+            As `fit` does, and for a block of another width.
+        """
+        self._check_parameters()
+        online: OnlineMixture | None = getattr(self, "_online", None)
+        X = check_matrix(self, X, reset=online is None)
+        self._check_values(X)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+        source = ArraySource(X, weights)
+        if online is None:
+            self._check_enough(len(X))
+            rule = self._rule(self._given(X.shape[1]))
+            seed = draw_seeds(self.random_state, 1)[0]
+            online = OnlineMixture.begin(source, rule, seed)
+        else:
+            online.add(source)
+        self._keep(online.fit(), X.dtype if X.dtype.kind == "f" else np.dtype(np.float64))
+        self._online = online
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, and return the component of each row, (N,)."""
+        return self.fit(X).predict(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable component of each row, (N,)."""
+        components: np.ndarray = self._answers(X).responsibilities.argmax(axis=1)
+        return components
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return p(k|x), (N, K)."""
+        return self._answers(X).responsibilities.astype(self._dtype, copy=False)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return log p(x) of each row, (N,), in nats: of what was seen of it."""
+        return self._answers(X).log_density.astype(self._dtype, copy=False)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean of log p(x) over the rows, in nats."""
+        return float(self._answers(X).log_density.mean())
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows, (n_samples, D), and the components they come from, in component order."""
+        check_is_fitted(self)
+        try:
+            check_number("n_samples", n_samples, kind=Integral, least=1)
+        except ParameterError as error:
+            raise ParameterError(f"Invalid value for 'n_samples': {error}") from None
+        random = check_random_state(self.random_state)
+        weights = self.weights_.astype(np.float64)
+        counts = random.multinomial(n_samples, weights / weights.sum())
+        components = np.repeat(np.arange(len(counts)), counts)
+        return self.draw(components, random).astype(self._dtype), components
+
+    def draw(self, components: np.ndarray, random_state: Any = None) -> np.ndarray:
+        """Draw one row from each of the given components, (S, D)."""
+        check_is_fitted(self)
+        random = check_random_state(random_state)
+        return self._family().draw(random, self._mixture(), components)
+
+    def bic(self, X: Any) -> float:
+        """Return the Bayesian information criterion, in nats doubled; lower is better."""
+        n_rows: int = np.shape(X)[0]
+        return -2 * self.score(X) * n_rows + self._n_parameters() * float(np.log(n_rows))
+
+    def aic(self, X: Any) -> float:
+        """Return the Akaike information criterion, in nats doubled; lower is better."""
+        n_rows: int = np.shape(X)[0]
+        return -2 * self.score(X) * n_rows + 2 * self._n_parameters()
+
+    def label(self, X: Any, labels: Any) -> Self:
+        """Name the components: estimate p(y|k) from labelled rows, all else frozen.
+
+        Parameters
+        ----------
+        X : (M, D)
+        labels : (M,)
+            Classes: strings or integers; `missing_label`, None, NaN or '' is unknown.
+
+        Raises
+        ------
+        InputError
+            If the lengths differ, or no label is known.
+        """
+        check_is_fitted(self)
+        X = check_matrix(self, X, reset=False)
+        known = known_labels(labels, len(X), self.missing_label)
+        self.name_by(self._answers(X[known.rows]).responsibilities, known, self.smoothing)
+        return self
+
+    def impute(self, X: Any) -> np.ndarray:
+        """Return X with each NaN replaced by its conditional expectation, (N, D).
+
+        E[x_missing | x_seen] = sum_k p(k | x_seen) E[x_missing | x_seen, k].
+        """
+        check_is_fitted(self)
+        X = check_matrix(self, X, reset=False)
+        with Crew() as crew:
+            filled = completion.impute(Model(self._family(), self._mixture()), X, crew)
+        return filled.astype(X.dtype if X.dtype.kind == "f" else np.float64, copy=False)
+
+    def _rule(self, start: Start) -> EmRule:
+        reg_covar, relative = self._regularisation()
+        return EmRule(
+            self._family(),
+            self.n_components,
+            self.init_params,
+            self.tol,
+            reg_covar,
+            relative,
+            self.max_iter,
+            self.acceleration,
+            self.smoothing,
+            start,
+        )
+
+    def _n_parameters(self) -> int:
+        mixture = self._mixture()
+        return n_free_parameters(self._family(), *mixture.means.shape)
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return self.means_.dtype
+
+    def _answers(self, X: Any) -> Answers:
+        """Return log p(x), (N,), and p(k|x), (N, K), in float64."""
+        check_is_fitted(self)
+        X = check_matrix(self, X, reset=False)
+        self._check_values(X)
+        family, mixture = self._family(), self._mixture()
+        shift = np.zeros(mixture.means.shape[1])
+        if family.scaling != "none":
+            # Seen from the mixture's own mean, the expanded quadratic keeps its digits.
+            shift = mixture.weights @ mixture.means
+            mixture = mixture._replace(means=mixture.means - shift)
+        missing = X.dtype.kind == "f" and bool(np.isnan(X).any())
+        rows = Rows(X, shift, np.ones_like(shift), patterns=patterns_of(X) if missing else None)
+        with Crew() as crew:
+            return answers(Model(family, mixture), rows, crew)
+
+    def _known(self, labels: Any, n_rows: int) -> KnownLabels:
+        known = known_labels(labels, n_rows, self.missing_label)
+        if len(known.classes) < 2:
+            raise InputError(
+                f"labels holds one class alone, {known.classes[0]!r}, which teaches nothing. "
+                "Expected labels of at least two classes; leave labels out, or name components "
+                "with label(X, labels) after fit."
+            )
+        return known
+
+    def _check_enough(self, n_rows: int | None) -> None:
+        if n_rows is not None and n_rows < self.n_components:
+            raise InputError(
+                "Expected n_samples >= n_components but got n_components = "
+                f"{self.n_components}, n_samples = {n_rows}. Give more rows or ask for fewer "
+                "components."
+            )
+
+    def _check_parameters(self) -> None:
+        check_choice("init_params", self.init_params, INITIALISATIONS)
+        check_number("n_components", self.n_components, kind=Integral, least=1)
+        check_number("n_init", self.n_init, kind=Integral, least=1)
+        check_number("max_iter", self.max_iter, kind=Integral, least=0)
+        check_number("tol", self.tol, least=0)
+        check_number("smoothing", self.smoothing, least=0)
+        check_flag("warm_start", self.warm_start)
+        if self.acceleration is not None:
+            check_choice("acceleration", self.acceleration, [k for k in ACCELERATIONS if k])
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_number("verbose", self.verbose, kind=Integral, least=0)
+        check_number("verbose_interval", self.verbose_interval, kind=Integral, least=1)
+
+    def _previous(self, n_features: int) -> Start:
+        """Return the last fit's solution to go on from."""
+        shape = (self.n_components, n_features)
+        mixture = self._mixture()
+        fitted = self._family().shape(*shape)
+        if mixture.means.shape != shape or mixture.covariances.shape != fitted:
+            raise InputError(
+                f"warm_start=True goes on from means_ of shape {mixture.means.shape} and "
+                f"covariances_ of shape {mixture.covariances.shape}, but the parameters and X need "
+                f"{shape} and {fitted}. Set warm_start=False to start again."
+            )
+        names = getattr(self, "class_probs_", None)
+        return Start(*mixture[:3], names, self.lower_bound_)
+
+    def _keep(self, fit: EmFit, dtype: np.dtype) -> None:
+        """Set the fitted attributes."""
+        self._online = None
+        self._keep_mixture(fit.mixture, dtype)
+        self.lower_bounds_ = fit.lower_bounds
+        self.lower_bound_ = fit.lower_bounds[-1] if fit.lower_bounds else -np.inf
+        self.n_iter_ = fit.n_iter
+        self.converged_ = fit.converged
+        self.n_reborn_ = fit.n_reborn
+        self.n_falls_ = fit.n_falls
+
+    def _keep_classes(self, X: np.ndarray, known: KnownLabels, fit: EmFit) -> None:
+        assert fit.class_probs is not None
+        shares = self._answers(X[known.rows]).responsibilities * fit.class_probs[:, known.indices].T
+        total = shares.sum(axis=1, keepdims=True)
+        shares /= np.where(total > 0, total, 1.0)
+        self.keep_names(known.classes, fit.class_probs, shares.sum(axis=0))
+
+    def _warn_unless_converged(self) -> None:
+        # Who asks for no iteration wants the start, and has nothing to act on.
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, "
+                "or increase max_iter, tol, or check for degenerate data. The log-likelihood "
+                f"still changed by tol={self.tol} or more after max_iter={self.max_iter} "
+                "iterations.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _numbers(known: KnownLabels, n_rows: int) -> np.ndarray:
+    """Return each row's class number, -1 where unknown."""
+    numbers = np.full(n_rows, -1)
+    numbers[known.rows] = known.indices
+    return numbers

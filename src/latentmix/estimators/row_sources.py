@@ -1,0 +1,141 @@
+"""What `fit` takes for rows: a matrix, a Parquet file, or blocks that can be iterated again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from latentmix.errors import InputError, MissingError
+from latentmix.estimators.validation import check_rows
+from latentmix.training.sources import ArraySource, Source, StreamSource
+
+ROWS_PER_PARQUET_BLOCK = 65_536
+
+
+def is_stream(X: Any) -> bool:
+    """Say whether X is a file or an iterable of blocks, and not a matrix.
+
+    Arrays, lists, tuples, tables and whatever has ``__array__`` are matrices.
+
+    Raises
+    ------
+    InputError
+        If X can be iterated over once only.
+    """
+    if isinstance(X, str | Path):
+        return True
+    if isinstance(X, np.ndarray | list | tuple) or issparse(X) or hasattr(X, "__array__"):
+        return False
+    if hasattr(X, "__dataframe__") or not hasattr(X, "__iter__"):
+        return False
+    if isinstance(X, Iterator):
+        raise InputError(
+            f"X is a {type(X).__name__}, which can be read once, and EM reads the rows many times. "
+            "Give an object that can be iterated again (a class with __iter__), or call "
+            "partial_fit with each block."
+        )
+    return True
+
+
+def source_of(
+    estimator: Any,
+    X: Any,
+    weights: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> Source:
+    """Return the rows as a source for EM, and set the estimator's `n_features_in_`.
+
+    Raises
+    ------
+    InputError
+        For a wrong shape, or infinite values; missing entries are NaN.
+    """
+    if not is_stream(X):
+        return ArraySource(check_matrix(estimator, X, reset=True), weights, labels)
+    if weights is not None or labels is not None:
+        raise InputError(
+            "sample_weight and labels go with a matrix, but X is a stream of blocks. Give the rows "
+            "as an array, in memory or memory-mapped."
+        )
+    blocks = _Parquet(Path(X)) if isinstance(X, str | Path) else X
+    first = next(iter(blocks), None)
+    if first is None:
+        raise InputError("X holds no block. Expected at least one 2-D block of rows.")
+    width = check_block(first, 0, None).shape[1]
+    estimator.n_features_in_ = width
+    if hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+
+    def again() -> Iterator[np.ndarray]:
+        for number, block in enumerate(blocks):
+            yield check_block(block, number, width)
+
+    return StreamSource(again, width)
+
+
+def check_matrix(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> np.ndarray:
+    """Return X as an (N, D) array; entries may be missing (NaN), none may be infinite.
+
+    Nothing is copied that is float64, float32 or bytes already, a memory-mapped file least.
+    """
+    dtypes = (np.float64, np.float32, np.uint8)
+    return check_rows(estimator, X, dtypes=dtypes, reset=reset, min_rows=min_rows, missing=True)
+
+
+def check_block(block: Any, number: int, width: int | None) -> np.ndarray:
+    """Return a block of a stream as a float array (B, D) of the stream's width."""
+    try:
+        array = np.asarray(block)
+        if array.dtype not in (np.float64, np.float32, np.uint8):
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Block {number} of X is no matrix of numbers ({error}). Expected 2-D blocks."
+        ) from error
+    if array.ndim != 2:
+        raise InputError(
+            f"Block {number} of X has shape {array.shape}. Expected 2-D blocks, (rows, features); "
+            "a single row is a block of shape (1, features)."
+        )
+    if width is not None and array.shape[1] != width:
+        raise InputError(
+            f"Block {number} of X has {array.shape[1]} features, but the first had {width}. Every "
+            "block needs the same columns."
+        )
+    return array
+
+
+class _Parquet:
+    """The row groups of a Parquet file, block by block."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise MissingError(f"{path} is not there. Expected a Parquet file; check the path.")
+        try:
+            import pyarrow.parquet  # noqa: PLC0415  # an extra, and slow to import
+        except ImportError as error:
+            raise InputError(
+                f"{path}: Parquet files are read by pyarrow, which is not installed. Install it "
+                "with `pip install latentmix[parquet]`."
+            ) from error
+        self._open = pyarrow.parquet.ParquetFile
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            with self._open(self.path) as file:
+                for batch in file.iter_batches(batch_size=ROWS_PER_PARQUET_BLOCK):
+                    columns = [
+                        column.to_numpy(zero_copy_only=False).astype(np.float64)
+                        for column in batch.columns
+                    ]
+                    yield np.stack(columns, axis=1)
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.path} cannot be read as a Parquet file of numbers ({error}). Expected "
+                "numeric columns; convert or drop the others."
+            ) from error

@@ -1,0 +1,455 @@
+"""The E step: expected sufficient statistics, summed over blocks of rows.
+
+For each block logits = Theta phi(x) gives the responsibilities R, and phi(x) R' is added to the
+statistics; `maximisation` then needs no row. Memory is O(block), any order of blocks gives the
+same answer, weights multiply R, labels restrict it. Several mixtures share a pass over the rows,
+and its two products. Dempster, Laird and Rubin 1977; Bishop, PRML, 2.4 and 9.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from latentmix.kernels.crew import Crew
+from latentmix.kernels.families import Family, Mixture
+from latentmix.kernels.families.family import Moments
+
+# Above this mean_k' P_k mean_k the expanded quadratic x'Px - 2x'Pm + m'Pm has lost about six
+# of float64's sixteen digits, and the component is taken in its centred form.
+EXPANDED_FORM_LIMIT = 1e6
+
+# A block's features and logits take about this much, so that both products find them in the
+# cache; fewer and larger calls keep threads from waiting for the interpreter.
+BYTES_PER_BLOCK = 5 << 20
+MOST_ROWS_PER_BLOCK = 8184
+
+# In place of minus infinity, for rows whose distance overflows.
+LEAST_LOG_DENSITY = -1e300
+
+
+class Pattern(NamedTuple):
+    """The rows (numbers) in which the same features were seen, (D,) bool."""
+
+    seen: np.ndarray
+    rows: np.ndarray
+
+
+class Rows(NamedTuple):
+    """Rows as they were given, (N, D), in any dtype or on disk, and what belongs to each.
+
+    They become float64, centred by `shift` and divided by `scale`, block by block. `labels` are
+    class numbers, -1 where unknown; `patterns` group the rows where entries are missing.
+    """
+
+    x: np.ndarray
+    shift: Float[np.ndarray, " D"]
+    scale: Float[np.ndarray, " D"]
+    weights: Float[np.ndarray, " N"] | None = None
+    labels: Int[np.ndarray, " N"] | None = None
+    patterns: list[Pattern] | None = None
+
+
+def patterns_of(x: np.ndarray) -> list[Pattern] | None:
+    """Group rows by which entries are not NaN; None if no entry is missing."""
+    missing = np.isnan(x)
+    if not missing.any():
+        return None
+    packed = np.packbits(missing, axis=1)
+    order = np.lexsort(packed.T)
+    packed = packed[order]
+    starts = np.flatnonzero(np.any(packed[1:] != packed[:-1], axis=1)) + 1
+    groups = np.split(order, starts)
+    return [Pattern(~missing[rows[0]], np.sort(rows)) for rows in groups]
+
+
+class Model(NamedTuple):
+    """A mixture in scaled units, and log p(y|k), (K, C), where there are classes.
+
+    `centred` asks for the centred form of every component, whatever digits are at stake.
+    """
+
+    family: Family
+    mixture: Mixture
+    log_class_probs: Float[np.ndarray, "K C"] | None = None
+    centred: bool = False
+
+
+class Statistics(NamedTuple):
+    """What one pass over the rows leaves behind: all that the M step needs.
+
+    `log_likelihood` is a sum over rows in nats, `total` the sum of their weights, `class_counts`
+    (K, C) of labelled rows. `worst` are rows explained badly, worst first, with log p(x): where
+    a dead component can be born again.
+    """
+
+    moments: Moments
+    log_likelihood: float
+    total: float
+    class_counts: np.ndarray
+    worst: list[tuple[float, np.ndarray]]
+
+
+def block_rows(n_rows: int, width: int, n_threads: int) -> int:
+    """Return how many rows a block holds whose features and logits number `width` a row."""
+    most = int(np.clip(BYTES_PER_BLOCK // (8 * width), 64, MOST_ROWS_PER_BLOCK))
+    n_blocks = -(-n_rows // most)
+    if n_blocks > 1:
+        n_blocks = -(-n_blocks // n_threads) * n_threads  # nobody waits for the last one
+    size = max(1, -(-n_rows // max(n_blocks, 1)))
+    # Rows a power of two apart would fall into the same lines of the cache.
+    return size + 1 if size % 64 == 0 else size
+
+
+def lost_digits(family: Family, mixture: Mixture) -> Float[np.ndarray, " K"]:
+    """Return mean_k' P_k mean_k, which measures the digits that the expanded form loses."""
+    if family.scaling == "none":
+        return np.zeros(len(mixture.means))
+    linear = family.precision_times(mixture.means, mixture.factors)
+    return np.sum(linear * mixture.means, axis=1)
+
+
+@dataclass
+class _Prepared:
+    """A model made ready for a pass: theta, and which components are taken centred."""
+
+    model: Model
+    theta: np.ndarray
+    centred: np.ndarray
+    constants: np.ndarray
+
+    @classmethod
+    def of(cls, model: Model) -> _Prepared:
+        family, mixture = model.family, model.mixture
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(mixture.weights)
+        if family.always_centred or (model.centred and family.scaling != "none"):
+            centred = np.arange(len(mixture.means))
+        else:
+            # NaN means singular, and belongs with the lost.
+            lost = ~(lost_digits(family, mixture) < EXPANDED_FORM_LIMIT)
+            if family.name == "tied" and lost.any():
+                lost[:] = True  # the one second moment is about one place or about the means
+            centred = np.flatnonzero(lost)
+        constants = np.zeros(0)
+        if len(centred):
+            constants = family.constants(mixture) + log_weights
+        with np.errstate(all="ignore"):
+            theta = family.natural(mixture)
+        theta[:, -1] += log_weights
+        theta[centred] = 0.0  # overwritten anyway, and possibly not finite
+        return cls(model, theta, centred, constants)
+
+
+class _Work:
+    """One thread's buffers and running sums over the blocks it is dealt."""
+
+    def __init__(
+        self, prepared: Sequence[_Prepared], rows: Rows, seen: np.ndarray | None, size: int
+    ) -> None:
+        self.prepared, self.rows, self.seen = prepared, rows, seen
+        n_features = rows.x.shape[1] if seen is None else int(seen.sum())
+        self.shift = (rows.shift if seen is None else rows.shift[seen])[:, None]
+        # Scales are powers of two: multiplying by the inverse is exact.
+        self.inverse_scale = 1 / (rows.scale if seen is None else rows.scale[seen])[:, None]
+        self.family = prepared[0].model.family
+        self.n_quadratic = self.family.n_quadratic(n_features)
+        width = self.n_quadratic + n_features + 1
+        self.theta = np.ascontiguousarray(np.concatenate([one.theta for one in prepared]))
+        self._phi = np.empty(width * size)
+        self._logits = np.empty(len(self.theta) * size)
+        self.sums = np.zeros((width, len(self.theta)))
+        self.totals = [_Total.of(one) for one in prepared]
+
+    def load(self, block: slice | np.ndarray) -> np.ndarray:
+        """Write phi of a block of rows; return it, (P, B)."""
+        x = np.asarray(self.rows.x[block])
+        if self.seen is not None:
+            x = x[:, self.seen]
+        n_rows = len(x)
+        start = self.n_quadratic
+        phi = self._phi[: self.theta.shape[1] * n_rows].reshape(-1, n_rows)
+        linear = phi[start:-1]
+        np.subtract(x.T, self.shift, out=linear)
+        np.multiply(linear, self.inverse_scale, out=linear)
+        self.family.quadratic(linear, phi[:start])
+        phi[-1] = 1.0
+        return phi
+
+    def logits(self, phi: np.ndarray) -> np.ndarray:
+        """Return log p(x, k) of all components of all models, (sum K, B)."""
+        logits = self._logits[: len(self.theta) * phi.shape[1]].reshape(-1, phi.shape[1])
+        np.dot(self.theta, phi, out=logits)
+        x = phi[self.n_quadratic : -1]
+        for one, part in zip(self.prepared, self.parts(logits), strict=True):
+            model = one.model
+            if len(one.centred) < len(part):
+                model.family.adjust(part, x, model.mixture)
+            for k in one.centred:
+                deviation = x - model.mixture.means[k, :, None]
+                distance = model.family.distance(deviation, model.mixture, k)
+                np.subtract(one.constants[k], 0.5 * distance, out=part[k])
+        return logits
+
+    def parts(self, stacked: np.ndarray) -> list[np.ndarray]:
+        """Return each model's own rows of an array whose first axis is all components."""
+        stops = np.cumsum([len(one.theta) for one in self.prepared])
+        return np.split(stacked, stops[:-1])
+
+    def add(self, block: slice | np.ndarray) -> None:
+        """Add a block's statistics to the sums."""
+        rows, phi = self.rows, self.load(block)
+        logits = self.logits(phi)
+        x = phi[self.n_quadratic : -1]
+        weights = None if rows.weights is None else rows.weights[block]
+        labels = None if rows.labels is None else rows.labels[block]
+        for total, part in zip(self.totals, self.parts(logits), strict=True):
+            total.add(part, x, weights, labels)
+        self.sums += np.dot(phi, logits.T)
+
+    def statistics(self) -> list[Statistics]:
+        """Return what the blocks added up to, for each model."""
+        sums = np.split(
+            self.sums, np.cumsum([len(one.theta) for one in self.prepared])[:-1], axis=1
+        )
+        return [
+            total.statistics(s, self.n_quadratic)
+            for total, s in zip(self.totals, sums, strict=True)
+        ]
+
+
+def normalise(logits: np.ndarray) -> np.ndarray:
+    """Turn log p(x, k), (K, B), into p(k|x) in place, and return log p(x), (B,), in nats."""
+    peak = np.max(logits, axis=0)
+    if np.isneginf(peak).any():  # a row out of reach of every component
+        np.maximum(logits, LEAST_LOG_DENSITY, out=logits)
+        np.maximum(peak, LEAST_LOG_DENSITY, out=peak)
+    logits -= peak
+    np.exp(logits, out=logits)
+    mass = np.sum(logits, axis=0)
+    logits *= 1 / mass
+    return peak + np.log(mass)
+
+
+@dataclass
+class _Total:
+    """Running sums of one model that are no product of phi and the responsibilities."""
+
+    prepared: _Prepared
+    extra: np.ndarray | float = 0.0
+    log_likelihood: float = 0.0
+    total: float = 0.0
+    class_counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    centred: list[tuple[np.ndarray, np.ndarray] | None] = field(default_factory=list)
+    worst: list[tuple[float, np.ndarray]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, prepared: _Prepared) -> _Total:
+        names = prepared.model.log_class_probs
+        shape = (len(prepared.theta), 0) if names is None else names.shape
+        return cls(prepared, class_counts=np.zeros(shape), centred=[None] * len(prepared.theta))
+
+    def add(
+        self,
+        logits: np.ndarray,
+        x: np.ndarray,
+        weights: np.ndarray | None,
+        labels: np.ndarray | None,
+    ) -> None:
+        """Turn log p(x, k) into weighted responsibilities in place, and add what they give."""
+        model, names = self.prepared.model, self.prepared.model.log_class_probs
+        known = np.zeros(0, np.intp)
+        if names is not None and labels is not None:
+            known = np.flatnonzero(labels >= 0)
+            logits[:, known] += names[:, labels[known]]
+        log_density = normalise(logits)
+        if weights is not None:
+            logits *= weights
+            self.log_likelihood += float(log_density @ weights)
+            self.total += float(np.sum(weights))
+            log_density = np.where(weights > 0, log_density, np.inf)
+        else:
+            self.log_likelihood += float(np.sum(log_density))
+            self.total += len(log_density)
+        if len(known):
+            np.add.at(self.class_counts.T, labels[known], logits[:, known].T)
+        self._add_centred(logits, x)
+        if len(self.prepared.centred) < len(logits):
+            self.extra = self.extra + model.family.extra(x, logits)
+        row = int(np.argmin(log_density))
+        self.worst.append((float(log_density[row]), x[:, row].copy()))
+        if len(self.worst) > 2 * len(logits) + 16:
+            self.worst = _worst(self.worst, len(logits))
+
+    def _add_centred(self, responsibilities: np.ndarray, x: np.ndarray) -> None:
+        model = self.prepared.model
+        for k in self.prepared.centred:
+            deviation = x - model.mixture.means[k, :, None]
+            first = deviation @ responsibilities[k]
+            second = model.family.centred_second(deviation, responsibilities[k], model.mixture, k)
+            before = self.centred[k]
+            self.centred[k] = (
+                (first, second) if before is None else (before[0] + first, before[1] + second)
+            )
+
+    def statistics(self, sums: np.ndarray, n_quadratic: int) -> Statistics:
+        """Return the sums as moments, those of the centred components about their means."""
+        model, centred = self.prepared.model, self.prepared.centred
+        means = model.mixture.means
+        counts, first = sums[-1].copy(), sums[n_quadratic:-1].T.copy()
+        centres = np.zeros_like(means)
+        if len(centred) == len(means):
+            second = np.stack([np.asarray(self.centred[k][1]) for k in centred])  # type: ignore[index]
+            if model.family.name == "tied":
+                second = np.sum(second, axis=0)
+        else:
+            second = model.family.second(sums[:n_quadratic], self.extra)
+            for k in centred:
+                second[k] = self.centred[k][1]  # type: ignore[index]
+        for k in centred:
+            first[k], centres[k] = self.centred[k][0], means[k]  # type: ignore[index]
+        moments = Moments(counts, first, second, centres)
+        return Statistics(
+            moments,
+            self.log_likelihood,
+            self.total,
+            self.class_counts,
+            _worst(self.worst, len(means)),
+        )
+
+
+def _worst(rows: list[tuple[float, np.ndarray]], most: int) -> list[tuple[float, np.ndarray]]:
+    return sorted(rows, key=lambda row: row[0])[:most]
+
+
+def expectation(models: Sequence[Model], rows: Rows, crew: Crew) -> list[Statistics]:
+    """Return each model's expected statistics of all rows (the E step).
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Of one family; they share the pass over the rows.
+    rows : Rows
+    crew : Crew
+        The threads that share the blocks.
+    """
+    if rows.patterns is None:
+        prepared = [_Prepared.of(model) for model in models]
+        return _pass(prepared, rows, None, None, crew)
+    total: list[Statistics] | None = None
+    for pattern in rows.patterns:
+        part = _seen_in_part(models, rows, pattern, crew)
+        total = part if total is None else [add(*pair) for pair in zip(total, part, strict=True)]
+    return total or []
+
+
+def _pass(
+    prepared: Sequence[_Prepared],
+    rows: Rows,
+    seen: np.ndarray | None,
+    numbers: np.ndarray | None,
+    crew: Crew,
+) -> list[Statistics]:
+    """Deal the blocks of all rows, or of those numbered, to the crew, and add up."""
+    n_rows = len(rows.x) if numbers is None else len(numbers)
+    width = sum(len(one.theta) for one in prepared) + prepared[0].theta.shape[1]
+    size = block_rows(n_rows, width, crew.size)
+    blocks = [_block(numbers, start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+    def share(mine: Sequence[slice | np.ndarray]) -> list[Statistics]:
+        with np.errstate(all="ignore"):
+            work = _Work(prepared, rows, seen, size)
+            for block in mine:
+                work.add(block)
+            return work.statistics()
+
+    shares = crew.run(share, blocks)
+    total = shares[0]
+    for part in shares[1:]:
+        total = [add(*pair) for pair in zip(total, part, strict=True)]
+    return total
+
+
+def _block(numbers: np.ndarray | None, start: int, stop: int) -> slice | np.ndarray:
+    return slice(start, stop) if numbers is None else numbers[start:stop]
+
+
+def _seen_in_part(
+    models: Sequence[Model], rows: Rows, pattern: Pattern, crew: Crew
+) -> list[Statistics]:
+    """Return the statistics of rows with one pattern of missing entries.
+
+    Their responsibilities are those of the marginal mixture of what was seen, about whose means
+    the moments are taken; what was not seen is then replaced by its conditional expectation.
+    """
+    prepared = []
+    for model in models:
+        family, marginal = model.family.restrict(model.mixture, pattern.seen)
+        prepared.append(_Prepared.of(Model(family, marginal, model.log_class_probs, centred=True)))
+    answers = []
+    for model, part in zip(
+        models, _pass(prepared, rows, pattern.seen, pattern.rows, crew), strict=True
+    ):
+        moments = model.family.complete(part.moments, model.mixture, pattern.seen)
+        worst = [(log_density, _fill(x, pattern.seen)) for log_density, x in part.worst]
+        answers.append(part._replace(moments=moments, worst=worst))
+    return answers
+
+
+def _fill(x: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return a row whose missing entries are 0, the mean of all rows in scaled units."""
+    filled = np.zeros(len(seen))
+    filled[seen] = x
+    return filled
+
+
+def add(one: Statistics, other: Statistics) -> Statistics:
+    """Return the statistics of the rows of both; their centres are the same."""
+    a, b = one.moments, other.moments
+    return Statistics(
+        a.plus(b),
+        one.log_likelihood + other.log_likelihood,
+        one.total + other.total,
+        one.class_counts + other.class_counts,
+        _worst(one.worst + other.worst, len(a.counts)),
+    )
+
+
+class Answers(NamedTuple):
+    """log p(x), (N,), in scaled units and nats, and p(k|x), (N, K)."""
+
+    log_density: Float[np.ndarray, " N"]
+    responsibilities: Float[np.ndarray, "N K"]
+
+
+def answers(model: Model, rows: Rows, crew: Crew) -> Answers:
+    """Return the log-density and the responsibilities of every row."""
+    n_rows, n_components = len(rows.x), len(model.mixture.means)
+    log_density, responsibilities = np.empty(n_rows), np.empty((n_rows, n_components))
+    parts: Iterator[tuple[_Prepared, np.ndarray | None, np.ndarray | None]]
+    if rows.patterns is None:
+        parts = iter([(_Prepared.of(model), None, None)])
+    else:
+        parts = (
+            (_Prepared.of(Model(*model.family.restrict(model.mixture, seen))), seen, numbers)
+            for seen, numbers in rows.patterns
+        )
+    for prepared, seen, numbers in parts:
+        stop = n_rows if numbers is None else len(numbers)
+        size = block_rows(stop, len(prepared.theta) + prepared.theta.shape[1], crew.size)
+
+        def share(mine: Sequence[slice | np.ndarray], work: tuple = (prepared, seen, size)) -> None:
+            one, seen, size = work
+            with np.errstate(all="ignore"):
+                buffers = _Work([one], rows, seen, size)
+                for block in mine:
+                    logits = buffers.logits(buffers.load(block))
+                    log_density[block] = normalise(logits)
+                    responsibilities[block] = logits.T
+
+        crew.run(share, [_block(numbers, i, min(i + size, stop)) for i in range(0, stop, size)])
+    return Answers(log_density, responsibilities)

@@ -1,0 +1,171 @@
+"""One run of EM as a state that passes over the rows move on: plain, or accelerated.
+
+A pass gives the log-likelihood of `model` and what the M step needs. Plain EM goes on with the
+M step's answer. SQUAREM (Varadhan and Roland 2008) takes two such steps, extrapolates along
+them, and keeps the leap only if the log-likelihood did not fall: each cycle ends higher than it
+began.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from latentmix.kernels.expectation import Model, Statistics
+from latentmix.kernels.maximisation import Maximised, maximise
+
+log = logging.getLogger(__name__)
+
+# A fall of the log-likelihood by less, relative to its size, is rounding.
+RELATIVE_ROUNDING = 1e-9
+
+# Components that collapse may be started again so many times K before the fit is given up.
+MOST_REPAIRS = 3
+
+
+@dataclass(eq=False)
+class Ascent:
+    """Plain EM. Log-likelihoods are means per row in nats, in the rows' own units.
+
+    `n_iter` counts passes over the rows; `n_reborn` components that lost their rows or
+    collapsed, and were started again; `n_falls` iterations after which the log-likelihood had
+    fallen.
+    """
+
+    model: Model
+    tol: float
+    max_iter: int
+    improve: Callable[[Model, Statistics], Maximised]
+    offset: float = 0.0
+    previous: float = -np.inf
+    lower_bounds: list[float] = field(default_factory=list)
+    n_iter: int = 0
+    n_reborn: int = 0
+    n_falls: int = 0
+    converged: bool = False
+    failed: bool = False
+    repaired: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further pass is wanted."""
+        return self.converged or self.failed or self.n_iter >= self.max_iter
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the state is complete without anything a subclass remembers."""
+        return True
+
+    def step(self, statistics: Statistics) -> None:
+        """Take in a pass over the rows under `model`, and move on."""
+        bound = statistics.log_likelihood / statistics.total - self.offset
+        improved = self._improved(bound, statistics)
+        if improved is None:
+            return
+        self.n_iter += 1
+        self.record(bound)
+        self.model = improved
+
+    def record(self, bound: float) -> None:
+        """Note a log-likelihood, and whether it has converged or fallen."""
+        if self.lower_bounds and not self.repaired:
+            fall = self.lower_bounds[-1] - bound
+            if fall > RELATIVE_ROUNDING * max(1.0, abs(bound)):
+                self.n_falls += 1
+                log.info("iteration %d: the log-likelihood fell by %.3g nats", self.n_iter, fall)
+        self.converged = abs(bound - self.previous) < self.tol and not self.repaired
+        self.lower_bounds.append(bound)
+        self.previous = bound
+
+    def _improved(self, bound: float, statistics: Statistics) -> Model | None:
+        """Return the model after the M step; None if the pass has to be made again, or failed."""
+        if not np.isfinite(bound):
+            return self._again_or_fail()
+        improved, reborn = self.improve(self.model, statistics)
+        valid = np.isfinite(improved.mixture.factors).all()
+        could_be_rounding = not self.model.centred and self.model.family.scaling != "none"
+        if could_be_rounding and (not valid or reborn.any()):
+            # Before a component is given up: its covariance may have been lost to rounding.
+            return self._again_or_fail()
+        n_reborn = int(reborn.sum())
+        self.repaired = n_reborn > 0
+        if n_reborn:
+            self.n_reborn += n_reborn
+            log.info("iteration %d: %d components were started again", self.n_iter, n_reborn)
+        if not valid or self.n_reborn > MOST_REPAIRS * len(reborn):
+            self.failed = True
+            return None
+        return improved
+
+    def _again_or_fail(self) -> None:
+        """Ask for the same pass in the centred form, if that was not the form already."""
+        if self.model.centred or self.model.family.scaling == "none":
+            self.failed = True
+        else:
+            self.model = self.model._replace(centred=True)
+
+
+@dataclass(eq=False)
+class SquaredAscent(Ascent):
+    """EM accelerated by SQUAREM."""
+
+    trail: list[tuple[Model, np.ndarray]] = field(default_factory=list)
+    fallback: Model | None = None
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether a cycle has just ended."""
+        return not self.trail and self.fallback is None
+
+    def step(self, statistics: Statistics) -> None:
+        """Take in a pass under a point of the cycle: its first, its second, or the leap."""
+        bound = statistics.log_likelihood / statistics.total - self.offset
+        if self.fallback is not None and not bound >= self.previous:
+            # The leap went down, or nowhere: go on from where two plain steps had led.
+            self.n_iter += 1
+            self.model, self.fallback = self.fallback, None
+            return
+        here = self.model
+        improved = self._improved(bound, statistics)
+        if improved is None:
+            return
+        self.n_iter += 1
+        leapt, self.fallback = self.fallback is not None, None
+        before = self.previous
+        self.record(bound)
+        if leapt:
+            # A leap's gain says nothing of how far EM still has to go.
+            self.converged = False
+        self.model = improved
+        if leapt or self.repaired or not np.isfinite(before):
+            self.trail = []
+            return
+        self.trail.append((here, here.family.unconstrained(here.mixture)))
+        if len(self.trail) == 2:
+            self._leap(improved)
+
+    def _leap(self, improved: Model) -> None:
+        (_, zero), (_, one) = self.trail
+        self.trail = []
+        two = improved.family.unconstrained(improved.mixture)
+        r, v = one - zero, two - 2 * one + zero
+        length = float(np.linalg.norm(v))
+        if length == 0 or not np.isfinite(length):
+            return
+        alpha = -max(1.0, float(np.linalg.norm(r)) / length)
+        if alpha == -1.0:
+            return  # the leap would end where two plain steps have led
+        vector = zero - 2 * alpha * r + alpha**2 * v
+        with np.errstate(all="ignore"):
+            mixture = improved.family.from_unconstrained(vector, improved.mixture)
+        if not all(np.isfinite(array).all() for array in mixture):
+            return  # it would end past all numbers
+        self.fallback = improved
+        self.model = improved._replace(mixture=mixture)
+
+
+ACCELERATIONS: Final[dict[str | None, type[Ascent]]] = {None: Ascent, "squarem": SquaredAscent}

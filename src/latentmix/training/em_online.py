@@ -1,0 +1,119 @@
+"""Stepwise online EM: for rows that are seen once and gone (Cappe and Moulines 2009).
+
+The expected statistics of each block, per row, are mixed into running ones by a step that falls
+as (blocks so far)^-0.6, and an M step follows. Both are taken about the current means: what
+moved is moved along, and tight components keep their digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latentmix.kernels.crew import Crew
+from latentmix.kernels.expectation import Model, Statistics, expectation
+from latentmix.kernels.families.family import Moments
+from latentmix.kernels.maximisation import maximise, rescale
+from latentmix.training.em_checkpoint import EmKeeper
+from latentmix.training.em_loop import EmFit, EmRule, Fitting
+from latentmix.training.em_start import Units
+from latentmix.training.events import nobody
+from latentmix.training.sources import ArraySource
+
+# Between 1/2 and 1 the steps add up to infinity and their squares do not, so that the mixture
+# converges and forgets its start (Cappe and Moulines, assumption 1).
+STEP_EXPONENT = 0.6
+
+# Iterations of plain EM on the first block, which has to give a start.
+FIRST_ITERATIONS = 20
+
+
+@dataclass
+class OnlineMixture:
+    """A mixture and the running statistics, per row, that the next block is mixed into."""
+
+    rule: EmRule
+    units: Units
+    offset: float
+    model: Model
+    running: Statistics
+    n_rows: int
+    n_blocks: int = 1
+    n_reborn: int = 0
+
+    @classmethod
+    def begin(cls, source: ArraySource, rule: EmRule, seed: int) -> OnlineMixture:
+        """Start from the first block by plain EM."""
+        with Crew() as crew:
+            fitting = Fitting(source, rule, seed, crew)
+            ascents = fitting.ascents([fitting.start(seed)], FIRST_ITERATIONS)
+            fitting.climb(ascents, source, nobody, EmKeeper())
+            model = ascents[0].model._replace(centred=True)
+            statistics = fitting.look([model], source)[0]
+        return cls(
+            rule,
+            fitting.units,
+            fitting.offset,
+            model,
+            _per_row(statistics),
+            fitting.summary.n_rows,
+            n_reborn=ascents[0].n_reborn,
+        )
+
+    def add(self, source: ArraySource) -> None:
+        """Take in a block."""
+        with Crew() as crew:
+            (rows,) = source.chunks(self.units.shift, self.units.scale)
+            block = expectation([self.model], rows, crew)[0]
+        if not np.isfinite(block.log_likelihood) or not block.total > 0:
+            return  # rows without weight say nothing
+        n_rows = len(source.x)
+        step = (1 + self.n_rows / n_rows) ** -STEP_EXPONENT
+        self.running = _mixed(self._recentred(), _per_row(block), step)
+        improved, reborn = maximise(
+            self.model, self.running, self.units.reg_covar, self.rule.smoothing
+        )
+        self.n_reborn += int(reborn.sum())
+        if np.isfinite(improved.mixture.factors).all():
+            self.model = improved._replace(centred=True)
+        self.n_rows += n_rows
+        self.n_blocks += 1
+
+    def fit(self) -> EmFit:
+        """Return the mixture so far, in the rows' own units."""
+        mixture = rescale(self.rule.family, self.model.mixture, self.units.shift, self.units.scale)
+        bound = self.running.log_likelihood / self.running.total - self.offset
+        return EmFit(mixture, None, [bound], self.n_blocks, False, self.n_reborn, 0)
+
+    def _recentred(self) -> Statistics:
+        """Return the running statistics about the current means."""
+        moments = self.running.moments
+        means = self.model.mixture.means
+        if self.model.family.scaling != "none":
+            moments = self.model.family.recentre(moments, means)
+        return self.running._replace(moments=moments)
+
+
+def _per_row(statistics: Statistics) -> Statistics:
+    return _scaled(statistics, 1 / statistics.total)
+
+
+def _scaled(statistics: Statistics, factor: float) -> Statistics:
+    counts, first, second, centres = statistics.moments
+    return statistics._replace(
+        moments=Moments(counts * factor, first * factor, second * factor, centres),
+        log_likelihood=statistics.log_likelihood * factor,
+        total=statistics.total * factor,
+        class_counts=statistics.class_counts * factor,
+    )
+
+
+def _mixed(running: Statistics, block: Statistics, step: float) -> Statistics:
+    old, new = _scaled(running, 1 - step), _scaled(block, step)
+    return new._replace(
+        moments=new.moments.plus(old.moments),
+        log_likelihood=old.log_likelihood + new.log_likelihood,
+        total=old.total + new.total,
+        class_counts=old.class_counts + new.class_counts,
+    )

@@ -1,0 +1,208 @@
+"""Where EM starts: centres chosen among a sample of the rows, and the moments around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from latentmix.kernels import centres as kmeans
+from latentmix.kernels.crew import Crew
+from latentmix.kernels.expectation import Model, Statistics
+from latentmix.kernels.families import Family, Mixture
+from latentmix.kernels.families.factor_analytic import FactorAnalytic
+from latentmix.kernels.families.family import Moments
+from latentmix.kernels.maximisation import maximise
+from latentmix.training.sources import ROWS_A_TIME, Source, Summary
+
+INITIALISATIONS = ("kmeans", "k-means++", "k-means||", "labels", "random", "random_from_data")
+
+
+class Start(NamedTuple):
+    """Parameters that replace the initialisation's; None keeps it.
+
+    `lower_bound` is that of the fit they come from: going on from there can converge at once.
+    """
+
+    weights: np.ndarray | None = None
+    means: np.ndarray | None = None
+    covariances: np.ndarray | None = None
+    class_probs: np.ndarray | None = None
+    lower_bound: float = -np.inf
+
+
+@dataclass(frozen=True)
+class Units:
+    """Scaled rows are (x - shift) / scale; scales are powers of two, so that this is exact."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+    reg_covar: np.ndarray
+
+    @classmethod
+    def of(cls, family: Family, summary: Summary, reg_covar: float, *, relative: bool) -> Units:
+        """Choose units for a family: a scale for each feature, one for all, or none.
+
+        `reg_covar` is in the rows' squared units or, if relative, a share of each variance.
+        """
+        n_features = len(summary.mean)
+        shift, reach = summary.mean, summary.reach
+        if family.scaling == "none":
+            shift, reach = np.zeros(n_features), np.zeros(n_features)
+        elif family.scaling == "common":
+            reach = np.full(n_features, reach.max())
+        # Features whose reach is 0 or subnormal keep their unit.
+        safe = np.where(reach > np.finfo(np.float64).tiny, reach, 1.0)
+        scale = 2.0 ** np.ceil(np.log2(safe))
+        variance = summary.variance
+        if family.scaling == "common":
+            variance = np.full(n_features, variance.mean())
+        with np.errstate(over="ignore"):
+            reg = reg_covar * (variance / scale / scale) if relative else reg_covar / scale / scale
+        return cls(shift, scale, np.minimum(reg, 1e290) + np.zeros(n_features))
+
+    def scaled(self, x: np.ndarray) -> np.ndarray:
+        """Return rows or means in scaled units."""
+        return (x - self.shift) / self.scale
+
+
+def moments_around(
+    family: Family, x: np.ndarray, responsibilities: np.ndarray, about: Mixture
+) -> Moments:
+    """Return the moments of rows x (D, B) about each mean of `about`, given all p(k|x) (K, B)."""
+    counts = responsibilities.sum(axis=1)
+    if family.scaling == "none":
+        return Moments(counts, responsibilities @ x.T, np.zeros(0), np.zeros_like(about.means))
+    first, seconds = np.empty_like(about.means), []
+    for k, weights in enumerate(responsibilities):
+        own = np.flatnonzero(weights)
+        deviation = x[:, own] - about.means[k, :, None]
+        first[k] = deviation @ weights[own]
+        seconds.append(family.centred_second(deviation, weights[own], about, k))
+    second = np.sum(seconds, axis=0) if family.name == "tied" else np.stack(seconds)
+    return Moments(counts, first, second, about.means)
+
+
+class Starter:
+    """Draws starting models for a family, in scaled units, from a sample of the rows."""
+
+    def __init__(self, family: Family, units: Units, summary: Summary, crew: Crew) -> None:
+        self.family, self.units, self.crew = family, units, crew
+        sample = summary.sample
+        x = np.where(np.isnan(sample.x), summary.mean, sample.x)
+        self.x = np.ascontiguousarray(units.scaled(x).T)
+        self.weights, self.labels = sample.weights, sample.labels
+        # k-means measures lengths in the rows' own units, features against each other.
+        self.lengths = units.scale / units.scale.max()
+        self.points = self.x.T * self.lengths
+
+    def draw(self, n_components: int, method: str, random: np.random.RandomState) -> Model:
+        """Return a starting model."""
+        n_rows = len(self.points)
+        if method == "random":
+            shares = random.random_sample((n_components, n_rows))
+            responsibilities = shares / shares.sum(axis=0) * self.weights
+            means = np.repeat(self.x.mean(axis=1)[None], n_components, axis=0)
+            about = self._about(means, np.zeros(n_rows, np.intp))
+        else:
+            nearest, means = self._assigned(n_components, method, random)
+            responsibilities = one_hot(nearest, n_components) * self.weights
+            about = self._about(means, nearest)
+        moments = moments_around(self.family, self.x, responsibilities, about)
+        return self.named(self.model(moments, about))
+
+    def around(self, means: np.ndarray, source: Source) -> Model:
+        """Return the model of all rows assigned to the nearest of the given means (scaled).
+
+        Unlike the rest, this looks at every row: the answer is the same for any order of them.
+        """
+        about = self._about(means, self._nearest(self.x, means))
+        total: Moments | None = None
+        for rows in source.chunks(self.units.shift, self.units.scale):
+            for start in range(0, len(rows.x), ROWS_A_TIME):
+                piece = slice(start, start + ROWS_A_TIME)
+                x = self.units.scaled(np.asarray(rows.x[piece], np.float64)).T
+                x = np.where(np.isnan(x), 0.0, x)
+                shares = one_hot(self._nearest(x, means), len(means))
+                if rows.weights is not None:
+                    shares *= rows.weights[piece]
+                part = moments_around(self.family, x, shares, about)
+                total = part if total is None else total.plus(part)
+        assert total is not None
+        return self.named(self.model(total, about))
+
+    def model(self, moments: Moments, about: Mixture) -> Model:
+        """Return the model that the moments make most likely."""
+        n_components = len(moments.counts)
+        total = float(moments.counts.sum())
+        statistics = Statistics(moments, 0.0, total, np.zeros((n_components, 0)), [])
+        return maximise(Model(self.family, about), statistics, self.units.reg_covar).model
+
+    def _about(self, means: np.ndarray, nearest: np.ndarray) -> Mixture:
+        """Return a mixture to take the first moments about: a factor model has to have factors."""
+        if isinstance(self.family, FactorAnalytic):
+            deviations = self.points - (means * self.lengths)[np.maximum(nearest, 0)]
+            about = self.family.start(means, deviations, self.weights)
+            covariances = self.family.rescale(about.covariances, 1 / self.lengths)
+            return about._replace(covariances=covariances, factors=self.family.factors(covariances))
+        empty = np.zeros(self.family.shape(*means.shape))
+        return Mixture(np.full(len(means), 1 / len(means)), means, empty, empty)
+
+    def _nearest(self, x: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Return the number of the mean nearest to each of the rows x (D, B), both scaled."""
+        points, centres = x * self.lengths[:, None], means * self.lengths
+        products = centres @ points - 0.5 * np.sum(centres**2, axis=1)[:, None]
+        nearest: np.ndarray = np.argmax(products, axis=0)
+        return nearest
+
+    def _assigned(
+        self, n_components: int, method: str, random: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return each row's starting component, -1 for none, and the centres, scaled."""
+        n_rows = len(self.points)
+        if method == "random_from_data":
+            chosen = random.choice(
+                n_rows, n_components, replace=False, p=self.weights / self.weights.sum()
+            )
+        elif method == "k-means++":
+            chosen = kmeans.plus_plus(random, self.points, self.weights, n_components)
+        else:
+            centres = self._seeds(n_components, method, random)
+            found = kmeans.lloyd(self.points, self.weights, centres, self.crew)
+            return found.components, found.centres / self.lengths
+        nearest = np.full(n_rows, -1)
+        nearest[chosen] = np.arange(n_components)
+        return nearest, self.x.T[chosen]
+
+    def _seeds(self, n_components: int, method: str, random: np.random.RandomState) -> np.ndarray:
+        """Return the centres that k-means starts from; known classes come first."""
+        points, weights = self.points, self.weights
+        if self.labels is not None:
+            classes = np.unique(self.labels[self.labels >= 0])
+            if len(classes) <= n_components:
+                own = np.stack([points[self.labels == c].mean(axis=0) for c in classes])
+                rest = n_components - len(classes)
+                others = kmeans.plus_plus(random, points, weights, rest, fixed=own) if rest else []
+                return np.concatenate([own, points[others]]) if rest else own
+        if method == "k-means||":
+            return kmeans.parallel(random, points, weights, n_components, self.crew)
+        return points[kmeans.plus_plus(random, points, weights, n_components)]
+
+    def named(self, model: Model) -> Model:
+        """Add p(y|k), where there are labels: the classes of the rows nearest to each mean."""
+        if self.labels is None:
+            return model
+        known = np.flatnonzero(self.labels >= 0)
+        means = model.mixture.means
+        nearest = one_hot(self._nearest(self.x[:, known], means), len(means))
+        counts = nearest @ one_hot(self.labels[known]).T
+        # One row's worth of all classes: no name is excluded before EM has begun.
+        counts += counts.sum(axis=0) / counts.sum()
+        return model._replace(log_class_probs=np.log(counts / counts.sum(axis=1, keepdims=True)))
+
+
+def one_hot(numbers: np.ndarray, most: int | None = None) -> np.ndarray:
+    """Return (K, B) of 0 and 1; a negative number has no 1."""
+    width = int(numbers.max()) + 1 if most is None else most
+    return (np.arange(width)[:, None] == numbers).astype(np.float64)

@@ -1,0 +1,214 @@
+"""Where EM's rows come from: an array, in memory or on disk, or blocks that can be read again.
+
+A source is read once to learn its units and to draw rows for the start, and then once for each
+iteration. Nothing but a block is ever copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from latentmix.errors import InputError
+from latentmix.kernels.expectation import Rows, patterns_of
+
+# Starting points are chosen among this many rows at most.
+ROWS_FOR_START = 100_000
+ROWS_A_TIME = 65_536
+
+
+class Sample(NamedTuple):
+    """Rows drawn evenly from all, (S, D) float64, with their weights and labels."""
+
+    x: np.ndarray
+    weights: np.ndarray
+    labels: np.ndarray | None
+
+
+class Summary(NamedTuple):
+    """What one look at all rows tells: sums are weighted, and leave missing entries out."""
+
+    n_rows: int
+    total: float
+    seen: Float[np.ndarray, " D"]
+    mean: Float[np.ndarray, " D"]
+    variance: Float[np.ndarray, " D"]
+    reach: Float[np.ndarray, " D"]
+    sample: Sample
+
+
+class Source(Protocol):
+    """Rows that can be read again and again."""
+
+    n_features: int
+
+    def chunks(self, shift: np.ndarray, scale: np.ndarray) -> Iterator[Rows]:
+        """Yield all rows, to be centred and divided block by block."""
+        ...
+
+
+class ArraySource:
+    """An (N, D) array, with weights and labels (class numbers, -1 unknown) where given."""
+
+    def __init__(
+        self, x: np.ndarray, weights: np.ndarray | None = None, labels: np.ndarray | None = None
+    ) -> None:
+        self.x, self.weights, self.labels = x, weights, labels
+        self.n_features = x.shape[1]
+        self.patterns = patterns_of(x) if _has_nan(x) else None
+
+    def chunks(self, shift: np.ndarray, scale: np.ndarray) -> Iterator[Rows]:
+        """Yield all rows at once: blocks are cut from them later."""
+        yield Rows(self.x, shift, scale, self.weights, self.labels, self.patterns)
+
+
+class StreamSource:
+    """Blocks (B, D) from whatever `again()` iterates over."""
+
+    def __init__(self, again: Callable[[], Iterable[np.ndarray]], n_features: int) -> None:
+        self.again = again
+        self.n_features = n_features
+
+    def chunks(self, shift: np.ndarray, scale: np.ndarray) -> Iterator[Rows]:
+        """Yield block after block."""
+        for x in self.again():
+            yield Rows(x, shift, scale, patterns=patterns_of(x))
+
+
+def _has_nan(x: np.ndarray) -> bool:
+    if x.dtype.kind != "f":
+        return False
+    with np.errstate(all="ignore"):
+        sums = (np.sum(x[i : i + ROWS_A_TIME]) for i in range(0, len(x), ROWS_A_TIME))
+        # Infinities of both signs sum to NaN as well, and are looked at more closely.
+        return any(np.isnan(total) for total in sums) and bool(
+            any(np.isnan(x[i : i + ROWS_A_TIME]).any() for i in range(0, len(x), ROWS_A_TIME))
+        )
+
+
+def summarise(source: Source, random: np.random.RandomState) -> Summary:
+    """Read all rows once.
+
+    Raises
+    ------
+    InputError
+        If there is no row, no row with weight, or a value is infinite.
+    """
+    n_features = source.n_features
+    looks = _Looks(n_features, random)
+    unit = np.zeros(n_features), np.ones(n_features)
+    for rows in source.chunks(*unit):
+        for start in range(0, len(rows.x), ROWS_A_TIME):
+            piece = slice(start, start + ROWS_A_TIME)
+            looks.add(
+                np.asarray(rows.x[piece], np.float64),
+                None if rows.weights is None else rows.weights[piece],
+                None if rows.labels is None else rows.labels[piece],
+            )
+    return looks.summary()
+
+
+class _Looks:
+    """Running sums of `summarise`."""
+
+    def __init__(self, n_features: int, random: np.random.RandomState) -> None:
+        self.random = random
+        self.n_rows, self.total = 0, 0.0
+        self.seen = np.zeros(n_features)
+        self.mean = np.zeros(n_features)
+        # Squares are summed in units of the largest deviation so far: 1e150 has a square too.
+        self.unit = np.zeros(n_features)
+        self.squares = np.zeros(n_features)
+        self.low = np.full(n_features, np.inf)
+        self.high = np.full(n_features, -np.inf)
+        self.most = max(1000, min(ROWS_FOR_START, (1 << 27) // (8 * n_features)))
+        self.kept: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]] = []
+
+    def add(self, x: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> None:
+        if np.isinf(x).any():
+            row, column = np.argwhere(np.isinf(x))[0]
+            raise InputError(
+                f"X contains NaN or infinity: {x[row, column]} at row {self.n_rows + row}, column "
+                f"{column}. Expected finite numbers, or NaN where one is missing; fill in or drop "
+                "those rows."
+            )
+        w = np.ones(len(x)) if weights is None else weights
+        present = ~np.isnan(x)
+        complete = bool(present.all())
+        filled = x if complete else np.where(present, x, 0.0)
+        seen = np.full(x.shape[1], w.sum()) if complete else w @ present
+        self._merge(x, filled, w, present, seen)
+        self._keep(x, w, labels)
+        self.n_rows += len(x)
+        self.total += float(w.sum())
+
+    def _merge(
+        self,
+        x: np.ndarray,
+        filled: np.ndarray,
+        w: np.ndarray,
+        present: np.ndarray,
+        seen: np.ndarray,
+    ) -> None:
+        """Merge means and squares of a block with those so far (Chan, Golub and LeVeque 1979)."""
+        some = np.where(seen > 0, seen, 1.0)
+        mean = (w @ filled) / some
+        used = present & (w > 0)[:, None]
+        self.low = np.minimum(self.low, np.min(x, axis=0, initial=np.inf, where=used))
+        self.high = np.maximum(self.high, np.max(x, axis=0, initial=-np.inf, where=used))
+        centred = np.where(used, filled - mean, 0.0)
+        both = self.seen + seen
+        gap = np.where(self.seen > 0, mean - self.mean, 0.0)
+        unit = np.maximum(
+            self.unit, np.maximum(np.max(np.abs(centred), axis=0, initial=0), np.abs(gap))
+        )
+        safe = np.where(unit > 0, unit, 1.0)
+        share = np.where(both > 0, self.seen * seen / np.where(both > 0, both, 1.0), 0.0)
+        self.squares = (
+            self.squares * (self.unit / safe) ** 2
+            + w @ (centred / safe) ** 2
+            + share * (gap / safe) ** 2
+        )
+        self.mean = np.where(
+            both > 0, self.mean + (mean - self.mean) * (seen / np.where(both > 0, both, 1.0)), 0.0
+        )
+        self.seen, self.unit = both, unit
+
+    def _keep(self, x: np.ndarray, w: np.ndarray, labels: np.ndarray | None) -> None:
+        """Keep the rows with the smallest of evenly drawn numbers: a sample of all, in one pass."""
+        candidates = np.flatnonzero(w > 0)
+        keys = self.random.random_sample(len(candidates))
+        if len(candidates) > self.most:
+            chosen = np.sort(np.argpartition(keys, self.most)[: self.most])
+            candidates, keys = candidates[chosen], keys[chosen]
+        known = None if labels is None else labels[candidates]
+        self.kept.append((keys, x[candidates], w[candidates], known))
+        if sum(len(part[0]) for part in self.kept) > 2 * self.most:
+            self.kept = [self._sampled()]
+
+    def _sampled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        keys, x, w = (np.concatenate([part[i] for part in self.kept]) for i in range(3))  # type: ignore[misc]
+        labels = None
+        if self.kept[0][3] is not None:
+            labels = np.concatenate([part[3] for part in self.kept if part[3] is not None])
+        if len(keys) > self.most:
+            chosen = np.sort(np.argpartition(keys, self.most)[: self.most])
+            keys, x, w = keys[chosen], x[chosen], w[chosen]
+            labels = None if labels is None else labels[chosen]
+        return keys, x, w, labels
+
+    def summary(self) -> Summary:
+        if self.n_rows == 0:
+            raise InputError("X holds no row. Expected at least one block with rows.")
+        if not self.total > 0:
+            raise InputError("All weights are 0. Expected at least one row with a weight above 0.")
+        _, x, w, labels = self._sampled()
+        some = np.where(self.seen > 0, self.seen, 1.0)
+        variance = self.squares / some * self.unit**2
+        reach = np.where(self.seen > 0, np.maximum(self.high - self.mean, self.mean - self.low), 0)
+        return Summary(
+            self.n_rows, self.total, self.seen, self.mean, variance, reach, Sample(x, w, labels)
+        )
