@@ -287,9 +287,9 @@ def distance_to_limit(
     rate, single = (max(before[dtype], after[dtype]) for dtype in ("float64", "float32"))
     lines = [
         f"The limit: an iteration's two products at {rate / 1e9:.0f} Gflop/s, what NumPy reaches "
-        f"for float64 matrices of 2000 x 2000 with {before['threads']:.0f} threads (before the fits "
-        f"{before['float64'] / 1e9:.0f}, after them {after['float64'] / 1e9:.0f}: close together "
-        f"on a quiet machine; float32: {single / 1e9:.0f}).",
+        f"for float64 matrices of 2000 x 2000 with {before['threads']:.0f} threads (before the "
+        f"fits {before['float64'] / 1e9:.0f}, after them {after['float64'] / 1e9:.0f}: close "
+        f"together on a quiet machine; float32: {single / 1e9:.0f}).",
         "",
         "| case | Gflop | limit, ms | latentmix, median ms | limit's share |",
         "| --- | ---: | ---: | ---: | ---: |",
