@@ -10,21 +10,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Rows, answers, patterns_of
 from latentmix.kernels.families import Family, Mixture
-from latentmix.kernels.families.gaussian import Full, factor_of_precision, regression
 
 
-def regressions(family: Family, mixture: Mixture, seen: np.ndarray) -> Float[np.ndarray, "K D S"]:
-    """Return A_k: the rest's expectation is mean + A_k (x - mean) of what was seen."""
-    if family.scaling == "none" or family.name in ("diag", "spherical"):
-        n_features = mixture.means.shape[1]
-        return np.repeat(np.eye(n_features)[None, :, seen], len(mixture.means), axis=0)
-    return regression(family.matrices(mixture), seen)  # type: ignore[attr-defined]
-
-
-def impute(model: Model, x: Float[np.ndarray, "N D"], crew: Crew) -> Float[np.ndarray, "N D"]:
+def impute(model: Model, x: Float[Floats, "N D"], crew: Crew) -> Float[Floats, "N D"]:
     """Return the rows with each NaN replaced by its conditional expectation."""
     filled = np.array(x, np.float64)
     patterns = patterns_of(filled)
@@ -37,7 +29,7 @@ def impute(model: Model, x: Float[np.ndarray, "N D"], crew: Crew) -> Float[np.nd
     for seen, numbers in patterns:
         if seen.all():
             continue
-        spread = regressions(model.family, model.mixture, seen)[:, ~seen]
+        spread = model.family.regressions(model.mixture, seen)
         expected = np.zeros((len(numbers), int((~seen).sum())))
         for k, own in enumerate(spread):
             deviations = filled[np.ix_(numbers, seen)] - means[k, seen]
@@ -47,7 +39,7 @@ def impute(model: Model, x: Float[np.ndarray, "N D"], crew: Crew) -> Float[np.nd
 
 
 def condition(
-    model: Model, seen: np.ndarray, values: Float[np.ndarray, " S"], crew: Crew
+    model: Model, seen: np.ndarray, values: Float[Floats, " S"], crew: Crew
 ) -> tuple[Family, Mixture]:
     """Return the mixture of the other features, given the values of those seen, and its family."""
     family, mixture = model.family, model.mixture
@@ -55,15 +47,5 @@ def condition(
     row[0, seen] = values
     unit = np.zeros(len(seen)), np.ones(len(seen))
     given = answers(model, Rows(row, *unit, patterns=patterns_of(row)), crew)
-    weights = given.responsibilities[0]
-    if family.scaling == "none" or family.name in ("diag", "spherical"):
-        rest, marginal = family.restrict(mixture, ~seen)
-        return rest, marginal._replace(weights=weights)
-    matrices = family.matrices(mixture)  # type: ignore[attr-defined]
-    spread = regression(matrices, seen)[:, ~seen]
-    means = mixture.means[:, ~seen] + np.einsum(
-        "kms,ks->km", spread, values - mixture.means[:, seen]
-    )
-    covariances = matrices[:, ~seen][:, :, ~seen] - spread @ matrices[:, seen][:, :, ~seen]
-    covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
-    return Full(), Mixture(weights, means, covariances, factor_of_precision(covariances))
+    rest, components = family.conditional(mixture, seen, values)
+    return rest, components._replace(weights=given.responsibilities[0])

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import joblib
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,8 +27,8 @@ def _blas() -> ThreadpoolController:
 
 def n_threads() -> int:
     """Return the cores this process may use, and no more threads than BLAS was allowed."""
-    allowed = [library["num_threads"] for library in _blas().info()]
-    return max(1, min([joblib.cpu_count(), *allowed]))
+    allowed: list[int] = [library["num_threads"] for library in _blas().info()]
+    return max(1, min([int(joblib.cpu_count()), *allowed]))
 
 
 class Crew:

@@ -8,13 +8,14 @@ and its two products. Dempster, Laird and Rubin 1977; Bishop, PRML, 2.4 and 9.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.families.family import Moments
@@ -32,6 +33,10 @@ MOST_ROWS_PER_BLOCK = 8184
 LEAST_LOG_DENSITY = -1e300
 
 
+# The numbers of a block's rows.
+Block = slice | np.ndarray
+
+
 class Pattern(NamedTuple):
     """The rows (numbers) in which the same features were seen, (D,) bool."""
 
@@ -47,9 +52,9 @@ class Rows(NamedTuple):
     """
 
     x: np.ndarray
-    shift: Float[np.ndarray, " D"]
-    scale: Float[np.ndarray, " D"]
-    weights: Float[np.ndarray, " N"] | None = None
+    shift: Float[Floats, " D"]
+    scale: Float[Floats, " D"]
+    weights: Float[Floats, " N"] | None = None
     labels: Int[np.ndarray, " N"] | None = None
     patterns: list[Pattern] | None = None
 
@@ -75,7 +80,7 @@ class Model(NamedTuple):
 
     family: Family
     mixture: Mixture
-    log_class_probs: Float[np.ndarray, "K C"] | None = None
+    log_class_probs: Float[Floats, "K C"] | None = None
     centred: bool = False
 
 
@@ -90,8 +95,8 @@ class Statistics(NamedTuple):
     moments: Moments
     log_likelihood: float
     total: float
-    class_counts: np.ndarray
-    worst: list[tuple[float, np.ndarray]]
+    class_counts: Float[Floats, "K C"]
+    worst: list[tuple[float, Floats]]
 
 
 def block_rows(n_rows: int, width: int, n_threads: int) -> int:
@@ -105,36 +110,25 @@ def block_rows(n_rows: int, width: int, n_threads: int) -> int:
     return size + 1 if size % 64 == 0 else size
 
 
-def lost_digits(family: Family, mixture: Mixture) -> Float[np.ndarray, " K"]:
-    """Return mean_k' P_k mean_k, which measures the digits that the expanded form loses."""
-    if family.scaling == "none":
-        return np.zeros(len(mixture.means))
-    linear = family.precision_times(mixture.means, mixture.factors)
-    return np.sum(linear * mixture.means, axis=1)
-
-
 @dataclass
 class _Prepared:
     """A model made ready for a pass: theta, and which components are taken centred."""
 
     model: Model
-    theta: np.ndarray
-    centred: np.ndarray
-    constants: np.ndarray
+    theta: Float[Floats, "K P"]
+    centred: Int[np.ndarray, " L"]
+    constants: Float[Floats, " K"]
 
     @classmethod
     def of(cls, model: Model) -> _Prepared:
         family, mixture = model.family, model.mixture
         with np.errstate(divide="ignore"):
             log_weights = np.log(mixture.weights)
-        if family.always_centred or (model.centred and family.scaling != "none"):
+        if model.centred and family.has_centred_form:
             centred = np.arange(len(mixture.means))
         else:
             # NaN means singular, and belongs with the lost.
-            lost = ~(lost_digits(family, mixture) < EXPANDED_FORM_LIMIT)
-            if family.name == "tied" and lost.any():
-                lost[:] = True  # the one second moment is about one place or about the means
-            centred = np.flatnonzero(lost)
+            centred = np.flatnonzero(~(family.lost_digits(mixture) < EXPANDED_FORM_LIMIT))
         constants = np.zeros(0)
         if len(centred):
             constants = family.constants(mixture) + log_weights
@@ -165,7 +159,7 @@ class _Work:
         self.sums = np.zeros((width, len(self.theta)))
         self.totals = [_Total.of(one) for one in prepared]
 
-    def load(self, block: slice | np.ndarray) -> np.ndarray:
+    def load(self, block: Block) -> Floats:
         """Write phi of a block of rows; return it, (P, B)."""
         x = np.asarray(self.rows.x[block])
         if self.seen is not None:
@@ -180,7 +174,7 @@ class _Work:
         phi[-1] = 1.0
         return phi
 
-    def logits(self, phi: np.ndarray) -> np.ndarray:
+    def logits(self, phi: Floats) -> Floats:
         """Return log p(x, k) of all components of all models, (sum K, B)."""
         logits = self._logits[: len(self.theta) * phi.shape[1]].reshape(-1, phi.shape[1])
         np.dot(self.theta, phi, out=logits)
@@ -195,12 +189,12 @@ class _Work:
                 np.subtract(one.constants[k], 0.5 * distance, out=part[k])
         return logits
 
-    def parts(self, stacked: np.ndarray) -> list[np.ndarray]:
+    def parts(self, stacked: Floats) -> list[Floats]:
         """Return each model's own rows of an array whose first axis is all components."""
         stops = np.cumsum([len(one.theta) for one in self.prepared])
         return np.split(stacked, stops[:-1])
 
-    def add(self, block: slice | np.ndarray) -> None:
+    def add(self, block: Block) -> None:
         """Add a block's statistics to the sums."""
         rows, phi = self.rows, self.load(block)
         logits = self.logits(phi)
@@ -213,16 +207,13 @@ class _Work:
 
     def statistics(self) -> list[Statistics]:
         """Return what the blocks added up to, for each model."""
-        sums = np.split(
-            self.sums, np.cumsum([len(one.theta) for one in self.prepared])[:-1], axis=1
-        )
         return [
-            total.statistics(s, self.n_quadratic)
-            for total, s in zip(self.totals, sums, strict=True)
+            total.statistics(part.T, self.n_quadratic)
+            for total, part in zip(self.totals, self.parts(self.sums.T), strict=True)
         ]
 
 
-def normalise(logits: np.ndarray) -> np.ndarray:
+def normalise(logits: Floats) -> Floats:
     """Turn log p(x, k), (K, B), into p(k|x) in place, and return log p(x), (B,), in nats."""
     peak = np.max(logits, axis=0)
     if np.isneginf(peak).any():  # a row out of reach of every component
@@ -230,9 +221,9 @@ def normalise(logits: np.ndarray) -> np.ndarray:
         np.maximum(peak, LEAST_LOG_DENSITY, out=peak)
     logits -= peak
     np.exp(logits, out=logits)
-    mass = np.sum(logits, axis=0)
+    mass: Floats = np.sum(logits, axis=0)
     logits *= 1 / mass
-    return peak + np.log(mass)
+    return np.asarray(peak + np.log(mass))
 
 
 @dataclass
@@ -240,32 +231,33 @@ class _Total:
     """Running sums of one model that are no product of phi and the responsibilities."""
 
     prepared: _Prepared
-    extra: np.ndarray | float = 0.0
+    extra: Floats | float = 0.0
     log_likelihood: float = 0.0
     total: float = 0.0
-    class_counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    centred: list[tuple[np.ndarray, np.ndarray] | None] = field(default_factory=list)
-    worst: list[tuple[float, np.ndarray]] = field(default_factory=list)
+    class_counts: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    # Of the components taken centred: first and second moments about the mean.
+    centred: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    worst: list[tuple[float, Floats]] = field(default_factory=list)
 
     @classmethod
     def of(cls, prepared: _Prepared) -> _Total:
         names = prepared.model.log_class_probs
         shape = (len(prepared.theta), 0) if names is None else names.shape
-        return cls(prepared, class_counts=np.zeros(shape), centred=[None] * len(prepared.theta))
+        return cls(prepared, class_counts=np.zeros(shape))
 
     def add(
         self,
-        logits: np.ndarray,
-        x: np.ndarray,
-        weights: np.ndarray | None,
-        labels: np.ndarray | None,
+        logits: Floats,
+        x: Floats,
+        weights: Floats | None,
+        labels: Int[np.ndarray, " B"] | None,
     ) -> None:
         """Turn log p(x, k) into weighted responsibilities in place, and add what they give."""
         model, names = self.prepared.model, self.prepared.model.log_class_probs
-        known = np.zeros(0, np.intp)
         if names is not None and labels is not None:
             known = np.flatnonzero(labels >= 0)
-            logits[:, known] += names[:, labels[known]]
+            classes = labels[known]
+            logits[:, known] += names[:, classes]
         log_density = normalise(logits)
         if weights is not None:
             logits *= weights
@@ -275,8 +267,8 @@ class _Total:
         else:
             self.log_likelihood += float(np.sum(log_density))
             self.total += len(log_density)
-        if len(known):
-            np.add.at(self.class_counts.T, labels[known], logits[:, known].T)
+        if names is not None and labels is not None:
+            np.add.at(self.class_counts.T, classes, logits[:, known].T)
         self._add_centred(logits, x)
         if len(self.prepared.centred) < len(logits):
             self.extra = self.extra + model.family.extra(x, logits)
@@ -285,33 +277,30 @@ class _Total:
         if len(self.worst) > 2 * len(logits) + 16:
             self.worst = _worst(self.worst, len(logits))
 
-    def _add_centred(self, responsibilities: np.ndarray, x: np.ndarray) -> None:
+    def _add_centred(self, responsibilities: Floats, x: Floats) -> None:
         model = self.prepared.model
         for k in self.prepared.centred:
             deviation = x - model.mixture.means[k, :, None]
             first = deviation @ responsibilities[k]
             second = model.family.centred_second(deviation, responsibilities[k], model.mixture, k)
-            before = self.centred[k]
-            self.centred[k] = (
-                (first, second) if before is None else (before[0] + first, before[1] + second)
-            )
+            if k in self.centred:
+                first, second = self.centred[k][0] + first, self.centred[k][1] + second
+            self.centred[k] = first, second
 
-    def statistics(self, sums: np.ndarray, n_quadratic: int) -> Statistics:
+    def statistics(self, sums: Floats, n_quadratic: int) -> Statistics:
         """Return the sums as moments, those of the centred components about their means."""
         model, centred = self.prepared.model, self.prepared.centred
         means = model.mixture.means
         counts, first = sums[-1].copy(), sums[n_quadratic:-1].T.copy()
         centres = np.zeros_like(means)
         if len(centred) == len(means):
-            second = np.stack([np.asarray(self.centred[k][1]) for k in centred])  # type: ignore[index]
-            if model.family.name == "tied":
-                second = np.sum(second, axis=0)
+            second = model.family.gathered([self.centred[k][1] for k in centred])
         else:
             second = model.family.second(sums[:n_quadratic], self.extra)
             for k in centred:
-                second[k] = self.centred[k][1]  # type: ignore[index]
+                second[k] = self.centred[k][1]
         for k in centred:
-            first[k], centres[k] = self.centred[k][0], means[k]  # type: ignore[index]
+            first[k], centres[k] = self.centred[k][0], means[k]
         moments = Moments(counts, first, second, centres)
         return Statistics(
             moments,
@@ -322,7 +311,7 @@ class _Total:
         )
 
 
-def _worst(rows: list[tuple[float, np.ndarray]], most: int) -> list[tuple[float, np.ndarray]]:
+def _worst(rows: list[tuple[float, Floats]], most: int) -> list[tuple[float, Floats]]:
     return sorted(rows, key=lambda row: row[0])[:most]
 
 
@@ -358,24 +347,25 @@ def _pass(
     n_rows = len(rows.x) if numbers is None else len(numbers)
     width = sum(len(one.theta) for one in prepared) + prepared[0].theta.shape[1]
     size = block_rows(n_rows, width, crew.size)
-    blocks = [_block(numbers, start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
-    def share(mine: Sequence[slice | np.ndarray]) -> list[Statistics]:
+    def share(mine: Sequence[Block]) -> list[Statistics]:
         with np.errstate(all="ignore"):
             work = _Work(prepared, rows, seen, size)
             for block in mine:
                 work.add(block)
             return work.statistics()
 
-    shares = crew.run(share, blocks)
+    shares = crew.run(share, _blocks(n_rows, numbers, size))
     total = shares[0]
     for part in shares[1:]:
         total = [add(*pair) for pair in zip(total, part, strict=True)]
     return total
 
 
-def _block(numbers: np.ndarray | None, start: int, stop: int) -> slice | np.ndarray:
-    return slice(start, stop) if numbers is None else numbers[start:stop]
+def _blocks(n_rows: int, numbers: np.ndarray | None, size: int) -> list[Block]:
+    """Cut all rows, or those numbered, into blocks."""
+    cuts = [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+    return list(cuts) if numbers is None else [numbers[cut] for cut in cuts]
 
 
 def _seen_in_part(
@@ -400,7 +390,7 @@ def _seen_in_part(
     return answers
 
 
-def _fill(x: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _fill(x: Floats, seen: np.ndarray) -> Floats:
     """Return a row whose missing entries are 0, the mean of all rows in scaled units."""
     filled = np.zeros(len(seen))
     filled[seen] = x
@@ -422,34 +412,36 @@ def add(one: Statistics, other: Statistics) -> Statistics:
 class Answers(NamedTuple):
     """log p(x), (N,), in scaled units and nats, and p(k|x), (N, K)."""
 
-    log_density: Float[np.ndarray, " N"]
-    responsibilities: Float[np.ndarray, "N K"]
+    log_density: Float[Floats, " N"]
+    responsibilities: Float[Floats, "N K"]
 
 
 def answers(model: Model, rows: Rows, crew: Crew) -> Answers:
     """Return the log-density and the responsibilities of every row."""
     n_rows, n_components = len(rows.x), len(model.mixture.means)
-    log_density, responsibilities = np.empty(n_rows), np.empty((n_rows, n_components))
-    parts: Iterator[tuple[_Prepared, np.ndarray | None, np.ndarray | None]]
+    found = Answers(np.empty(n_rows), np.empty((n_rows, n_components)))
     if rows.patterns is None:
-        parts = iter([(_Prepared.of(model), None, None)])
-    else:
-        parts = (
-            (_Prepared.of(Model(*model.family.restrict(model.mixture, seen))), seen, numbers)
-            for seen, numbers in rows.patterns
-        )
-    for prepared, seen, numbers in parts:
-        stop = n_rows if numbers is None else len(numbers)
-        size = block_rows(stop, len(prepared.theta) + prepared.theta.shape[1], crew.size)
+        _answer(_Prepared.of(model), rows, None, found, crew)
+    for pattern in rows.patterns or ():
+        marginal = Model(*model.family.restrict(model.mixture, pattern.seen))
+        _answer(_Prepared.of(marginal), rows, pattern, found, crew)
+    return found
 
-        def share(mine: Sequence[slice | np.ndarray], work: tuple = (prepared, seen, size)) -> None:
-            one, seen, size = work
-            with np.errstate(all="ignore"):
-                buffers = _Work([one], rows, seen, size)
-                for block in mine:
-                    logits = buffers.logits(buffers.load(block))
-                    log_density[block] = normalise(logits)
-                    responsibilities[block] = logits.T
 
-        crew.run(share, [_block(numbers, i, min(i + size, stop)) for i in range(0, stop, size)])
-    return Answers(log_density, responsibilities)
+def _answer(
+    prepared: _Prepared, rows: Rows, pattern: Pattern | None, found: Answers, crew: Crew
+) -> None:
+    """Write the answers for all rows, or for those of a pattern."""
+    seen, numbers = (None, None) if pattern is None else pattern
+    n_rows = len(rows.x) if numbers is None else len(numbers)
+    size = block_rows(n_rows, len(prepared.theta) + prepared.theta.shape[1], crew.size)
+
+    def share(mine: Sequence[Block]) -> None:
+        with np.errstate(all="ignore"):
+            work = _Work([prepared], rows, seen, size)
+            for block in mine:
+                logits = work.logits(work.load(block))
+                found.log_density[block] = normalise(logits)
+                found.responsibilities[block] = logits.T
+
+    crew.run(share, _blocks(n_rows, numbers, size))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.expectation import Model, Statistics
 from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.families.family import Moments
@@ -34,7 +35,7 @@ class Maximised(NamedTuple):
 def maximise(
     model: Model,
     statistics: Statistics,
-    reg_covar: Float[np.ndarray, " D"],
+    reg_covar: Float[Floats, " D"],
     smoothing: float = 0.0,
 ) -> Maximised:
     """Return the model that maximises the expected log-likelihood (the M step).
@@ -66,7 +67,7 @@ def maximise(
     return Maximised(Model(model.family, mixture, names), lost)
 
 
-def _class_probs(model: Model, statistics: Statistics, smoothing: float) -> np.ndarray | None:
+def _class_probs(model: Model, statistics: Statistics, smoothing: float) -> Floats | None:
     """Return log p(y|k), (K, C): the shares of each component's labelled rows."""
     if model.log_class_probs is None:
         return None
@@ -104,19 +105,17 @@ def _reborn(
     return Mixture(mixture.weights, means, covariances, family.factors(covariances))
 
 
-def _like(flags: np.ndarray, array: np.ndarray) -> np.ndarray:
+def _like(flags: np.ndarray, array: Floats) -> np.ndarray:
     return flags.reshape((-1,) + (1,) * (array.ndim - 1))
 
 
 def rescale(
     family: Family,
     mixture: Mixture,
-    shift: Float[np.ndarray, " D"],
-    scale: Float[np.ndarray, " D"],
+    shift: Float[Floats, " D"],
+    scale: Float[Floats, " D"],
 ) -> Mixture:
     """Return the mixture of scale * x + shift, given that of x."""
-    if family.scaling == "none":
-        return mixture
     covariances = family.rescale(mixture.covariances, scale)
     return Mixture(
         mixture.weights, mixture.means * scale + shift, covariances, family.factors(covariances)

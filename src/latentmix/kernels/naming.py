@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from latentmix.kernels.arrays import Floats
+
 _MAX_ITER = 200
 _TOLERANCE = 1e-9
 
@@ -21,13 +23,13 @@ _TOLERANCE = 1e-9
 class Naming(NamedTuple):
     """p(y|k), and how many labelled rows (a sum of shares) each component rests on."""
 
-    class_probs: Float[np.ndarray, "K C"]
-    labelled_rows: Float[np.ndarray, " K"]
+    class_probs: Float[Floats, "K C"]
+    labelled_rows: Float[Floats, " K"]
 
 
 def name_components(
-    responsibilities: Float[np.ndarray, "M K"],
-    labels: Float[np.ndarray, "M C"],
+    responsibilities: Float[Floats, "M K"],
+    labels: Float[Floats, "M C"],
     smoothing: float,
 ) -> Naming:
     """Estimate p(y|k) from labelled rows.
@@ -52,9 +54,7 @@ def name_components(
     return Naming(class_probs, np.sum(rows, axis=0))
 
 
-def class_shares(
-    counts: Float[np.ndarray, "K C"], prior: Float[np.ndarray, " C"]
-) -> Float[np.ndarray, "K C"]:
+def class_shares(counts: Float[Floats, "K C"], prior: Float[Floats, " C"]) -> Float[Floats, "K C"]:
     """Return p(y|k) from class counts and the prior's; all counts' shares where k has none."""
     frequencies = np.sum(counts, axis=0) / max(float(np.sum(counts)), 1e-300)
     counts = counts + prior
@@ -63,10 +63,10 @@ def class_shares(
 
 
 def shares(
-    responsibilities: Float[np.ndarray, "M K"],
-    labels: Float[np.ndarray, "M C"],
-    class_probs: Float[np.ndarray, "K C"],
-) -> Float[np.ndarray, "M K"]:
+    responsibilities: Float[Floats, "M K"],
+    labels: Float[Floats, "M C"],
+    class_probs: Float[Floats, "K C"],
+) -> Float[Floats, "M K"]:
     """Return p(k|x, y) of labelled rows."""
     joint = responsibilities * (labels @ class_probs.T)
     total = np.sum(joint, axis=1, keepdims=True)

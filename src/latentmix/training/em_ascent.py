@@ -15,8 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.expectation import Model, Statistics
-from latentmix.kernels.maximisation import Maximised, maximise
+from latentmix.kernels.maximisation import Maximised
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +85,17 @@ class Ascent:
     def _improved(self, bound: float, statistics: Statistics) -> Model | None:
         """Return the model after the M step; None if the pass has to be made again, or failed."""
         if not np.isfinite(bound):
-            return self._again_or_fail()
+            if self._could_be_rounding:
+                self._look_closer()
+            else:
+                self.failed = True
+            return None
         improved, reborn = self.improve(self.model, statistics)
         valid = np.isfinite(improved.mixture.factors).all()
-        could_be_rounding = not self.model.centred and self.model.family.scaling != "none"
-        if could_be_rounding and (not valid or reborn.any()):
+        if self._could_be_rounding and (not valid or reborn.any()):
             # Before a component is given up: its covariance may have been lost to rounding.
-            return self._again_or_fail()
+            self._look_closer()
+            return None
         n_reborn = int(reborn.sum())
         self.repaired = n_reborn > 0
         if n_reborn:
@@ -101,25 +106,27 @@ class Ascent:
             return None
         return improved
 
-    def _again_or_fail(self) -> None:
-        """Ask for the same pass in the centred form, if that was not the form already."""
-        if self.model.centred or self.model.family.scaling == "none":
-            self.failed = True
-        else:
-            self.model = self.model._replace(centred=True)
+    @property
+    def _could_be_rounding(self) -> bool:
+        """Whether the pass could be made more exactly, in the centred form."""
+        return self.model.family.has_centred_form and not self.model.centred
+
+    def _look_closer(self) -> None:
+        """Ask for the same pass in the centred form."""
+        self.model = self.model._replace(centred=True)
 
 
 @dataclass(eq=False)
 class SquaredAscent(Ascent):
     """EM accelerated by SQUAREM."""
 
-    trail: list[tuple[Model, np.ndarray]] = field(default_factory=list)
+    trail: list[Floats] = field(default_factory=list)
     fallback: Model | None = None
 
     @property
     def at_boundary(self) -> bool:
         """Whether a cycle has just ended."""
-        return not self.trail and self.fallback is None
+        return self.finished or (not self.trail and self.fallback is None)
 
     def step(self, statistics: Statistics) -> None:
         """Take in a pass under a point of the cycle: its first, its second, or the leap."""
@@ -144,12 +151,13 @@ class SquaredAscent(Ascent):
         if leapt or self.repaired or not np.isfinite(before):
             self.trail = []
             return
-        self.trail.append((here, here.family.unconstrained(here.mixture)))
-        if len(self.trail) == 2:
+        self.trail.append(here.family.unconstrained(here.mixture))
+        # A leap has to be looked at, so that none is taken at the end.
+        if len(self.trail) == 2 and not self.finished:
             self._leap(improved)
 
     def _leap(self, improved: Model) -> None:
-        (_, zero), (_, one) = self.trail
+        zero, one = self.trail
         self.trail = []
         two = improved.family.unconstrained(improved.mixture)
         r, v = one - zero, two - 2 * one + zero

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from latentmix.errors import InputError, IntegrityError
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families import Mixture
 from latentmix.storage.files import write_json, write_tensors
 from latentmix.training.em_ascent import Ascent
@@ -32,7 +34,7 @@ class KeptAscent(NamedTuple):
     """What an ascent was when it was saved."""
 
     mixture: Mixture
-    log_class_probs: np.ndarray | None
+    log_class_probs: Float[Floats, "K C"] | None
     numbers: dict[str, Any]
     lower_bounds: list[float]
 
@@ -147,9 +149,11 @@ def _read(entry: dict[str, Any], tensors: dict[str, np.ndarray], i: int) -> Kept
 def _fingerprint(summary: Summary, rule: Any) -> str:
     """Return a digest of what has to be the same for a fit to go on."""
     plain = {k: v for k, v in vars(rule).items() if k not in ("family", "start")}
-    digest = hashlib.sha256(repr((rule.family.name, sorted(plain.items()))).encode())
-    given = [part for part in rule.start if part is not None]
+    shape = rule.family.shape(rule.n_components, len(summary.mean))
+    digest = hashlib.sha256(repr((rule.family.name, shape, sorted(plain.items()))).encode())
     sample = summary.sample
-    for part in (summary.n_rows, summary.total, *summary[2:6], sample.x, sample.weights, *given):
-        digest.update(np.ascontiguousarray(part).tobytes())
+    sums = (summary.n_rows, summary.total, *summary[2:6], summary.class_counts)
+    for part in (*sums, *sample, *rule.start):
+        if part is not None:
+            digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()

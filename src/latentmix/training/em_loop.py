@@ -12,8 +12,10 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from latentmix.errors import InputError
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Statistics, add, expectation
 from latentmix.kernels.families import Family, Mixture
@@ -33,8 +35,8 @@ FINALISTS = 2
 class EmRule:
     """How to fit: scikit-learn's parameters of the same names, and our own.
 
-    `acceleration` is a name in `ACCELERATIONS`; `smoothing` the weight, in rows, of the prior
-    on p(y|k); `n_classes` is 0 without labels.
+    With `relative_reg_covar`, `reg_covar` is a share of each feature's variance. `acceleration`
+    is a name in `ACCELERATIONS`; `smoothing` the weight, in rows, of the prior on p(y|k).
     """
 
     family: Family
@@ -56,7 +58,7 @@ class EmFit(NamedTuple):
     """
 
     mixture: Mixture
-    class_probs: np.ndarray | None
+    class_probs: Float[Floats, "K C"] | None
     lower_bounds: list[float]
     n_iter: int
     converged: bool
@@ -205,7 +207,7 @@ def fit_em(
             for ascent, state in zip(ascents, kept, strict=True):
                 state.put_into(ascent)
         fitting.climb(ascents, source, listener, keeper)
-        return fitting.fit(_best(ascents, rule))
+        return fitting.fit(best(ascents, rule))
 
 
 def _finalists(fitting: Fitting, models: list[Model], listener: Listener) -> list[Model]:
@@ -220,8 +222,14 @@ def _finalists(fitting: Fitting, models: list[Model], listener: Listener) -> lis
     return [ascent.model for ascent in alive[:FINALISTS]] or models
 
 
-def _best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
-    """Return the ascent with the highest log-likelihood, the first of equals."""
+def best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
+    """Return the ascent with the highest log-likelihood, the first of equals.
+
+    Raises
+    ------
+    InputError
+        If all have failed.
+    """
     alive = [ascent for ascent in ascents if not ascent.failed]
     if alive:
         return max(alive, key=lambda ascent: (ascent.lower_bounds or [-np.inf])[-1])

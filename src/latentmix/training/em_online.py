@@ -16,7 +16,7 @@ from latentmix.kernels.expectation import Model, Statistics, expectation
 from latentmix.kernels.families.family import Moments
 from latentmix.kernels.maximisation import maximise, rescale
 from latentmix.training.em_checkpoint import EmKeeper
-from latentmix.training.em_loop import EmFit, EmRule, Fitting
+from latentmix.training.em_loop import EmFit, EmRule, Fitting, best
 from latentmix.training.em_start import Units
 from latentmix.training.events import nobody
 from latentmix.training.sources import ArraySource
@@ -44,21 +44,24 @@ class OnlineMixture:
 
     @classmethod
     def begin(cls, source: ArraySource, rule: EmRule, seed: int) -> OnlineMixture:
-        """Start from the first block by plain EM."""
+        """Start from the first block by plain EM.
+
+        Raises
+        ------
+        InputError
+            If it ends in a singular covariance, or the family's moments cannot be moved.
+        """
         with Crew() as crew:
             fitting = Fitting(source, rule, seed, crew)
             ascents = fitting.ascents([fitting.start(seed)], FIRST_ITERATIONS)
             fitting.climb(ascents, source, nobody, EmKeeper())
-            model = ascents[0].model._replace(centred=True)
+            ascent = best(ascents, rule)
+            model = ascent.model._replace(centred=True)
             statistics = fitting.look([model], source)[0]
+        running = _recentred(_per_row(statistics), model)
+        n_rows = fitting.summary.n_rows
         return cls(
-            rule,
-            fitting.units,
-            fitting.offset,
-            model,
-            _per_row(statistics),
-            fitting.summary.n_rows,
-            n_reborn=ascents[0].n_reborn,
+            rule, fitting.units, fitting.offset, model, running, n_rows, n_reborn=ascent.n_reborn
         )
 
     def add(self, source: ArraySource) -> None:
@@ -70,7 +73,7 @@ class OnlineMixture:
             return  # rows without weight say nothing
         n_rows = len(source.x)
         step = (1 + self.n_rows / n_rows) ** -STEP_EXPONENT
-        self.running = _mixed(self._recentred(), _per_row(block), step)
+        self.running = _mixed(_recentred(self.running, self.model), _per_row(block), step)
         improved, reborn = maximise(
             self.model, self.running, self.units.reg_covar, self.rule.smoothing
         )
@@ -86,13 +89,11 @@ class OnlineMixture:
         bound = self.running.log_likelihood / self.running.total - self.offset
         return EmFit(mixture, None, [bound], self.n_blocks, False, self.n_reborn, 0)
 
-    def _recentred(self) -> Statistics:
-        """Return the running statistics about the current means."""
-        moments = self.running.moments
-        means = self.model.mixture.means
-        if self.model.family.scaling != "none":
-            moments = self.model.family.recentre(moments, means)
-        return self.running._replace(moments=moments)
+
+def _recentred(statistics: Statistics, model: Model) -> Statistics:
+    """Return the statistics about the model's means."""
+    moments = model.family.recentre(statistics.moments, model.mixture.means)
+    return statistics._replace(moments=moments)
 
 
 def _per_row(statistics: Statistics) -> Statistics:

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from latentmix.kernels import centres as kmeans
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Statistics
 from latentmix.kernels.families import Family, Mixture
-from latentmix.kernels.families.factor_analytic import FactorAnalytic
-from latentmix.kernels.families.family import Moments
+from latentmix.kernels.families.family import Assigned, Moments
 from latentmix.kernels.maximisation import maximise
 from latentmix.training.sources import ROWS_A_TIME, Source, Summary
+
+# In place of a probability of 0, which has no logarithm.
+LEAST_PROBABILITY = float(np.finfo(np.float64).tiny)
 
 INITIALISATIONS = ("kmeans", "k-means++", "k-means||", "labels", "random", "random_from_data")
 
@@ -25,10 +29,10 @@ class Start(NamedTuple):
     `lower_bound` is that of the fit they come from: going on from there can converge at once.
     """
 
-    weights: np.ndarray | None = None
-    means: np.ndarray | None = None
-    covariances: np.ndarray | None = None
-    class_probs: np.ndarray | None = None
+    weights: Floats | None = None
+    means: Floats | None = None
+    covariances: Floats | None = None
+    class_probs: Floats | None = None
     lower_bound: float = -np.inf
 
 
@@ -36,9 +40,9 @@ class Start(NamedTuple):
 class Units:
     """Scaled rows are (x - shift) / scale; scales are powers of two, so that this is exact."""
 
-    shift: np.ndarray
-    scale: np.ndarray
-    reg_covar: np.ndarray
+    shift: Float[Floats, " D"]
+    scale: Float[Floats, " D"]
+    reg_covar: Float[Floats, " D"]
 
     @classmethod
     def of(cls, family: Family, summary: Summary, reg_covar: float, *, relative: bool) -> Units:
@@ -62,17 +66,15 @@ class Units:
             reg = reg_covar * (variance / scale / scale) if relative else reg_covar / scale / scale
         return cls(shift, scale, np.minimum(reg, 1e290) + np.zeros(n_features))
 
-    def scaled(self, x: np.ndarray) -> np.ndarray:
+    def scaled(self, x: Floats) -> Floats:
         """Return rows or means in scaled units."""
         return (x - self.shift) / self.scale
 
 
-def moments_around(
-    family: Family, x: np.ndarray, responsibilities: np.ndarray, about: Mixture
-) -> Moments:
+def moments_around(family: Family, x: Floats, responsibilities: Floats, about: Mixture) -> Moments:
     """Return the moments of rows x (D, B) about each mean of `about`, given all p(k|x) (K, B)."""
     counts = responsibilities.sum(axis=1)
-    if family.scaling == "none":
+    if not family.has_centred_form:
         return Moments(counts, responsibilities @ x.T, np.zeros(0), np.zeros_like(about.means))
     first, seconds = np.empty_like(about.means), []
     for k, weights in enumerate(responsibilities):
@@ -80,8 +82,7 @@ def moments_around(
         deviation = x[:, own] - about.means[k, :, None]
         first[k] = deviation @ weights[own]
         seconds.append(family.centred_second(deviation, weights[own], about, k))
-    second = np.sum(seconds, axis=0) if family.name == "tied" else np.stack(seconds)
-    return Moments(counts, first, second, about.means)
+    return Moments(counts, first, family.gathered(seconds), about.means)
 
 
 class Starter:
@@ -93,6 +94,7 @@ class Starter:
         x = np.where(np.isnan(sample.x), summary.mean, sample.x)
         self.x = np.ascontiguousarray(units.scaled(x).T)
         self.weights, self.labels = sample.weights, sample.labels
+        self.class_counts = summary.class_counts
         # k-means measures lengths in the rows' own units, features against each other.
         self.lengths = units.scale / units.scale.max()
         self.points = self.x.T * self.lengths
@@ -112,7 +114,15 @@ class Starter:
         moments = moments_around(self.family, self.x, responsibilities, about)
         return self.named(self.model(moments, about))
 
-    def around(self, means: np.ndarray, source: Source) -> Model:
+    def from_shares(self, responsibilities: Floats) -> Model:
+        """Return the model of the sample's rows, given their weighted p(k|x), (K, S)."""
+        counts = responsibilities.sum(axis=1)
+        means = (responsibilities @ self.x.T) / np.maximum(counts, 1e-300)[:, None]
+        about = self._about(means, responsibilities.argmax(axis=0))
+        moments = moments_around(self.family, self.x, responsibilities, about)
+        return self.named(self.model(moments, about))
+
+    def around(self, means: Floats, source: Source) -> Model:
         """Return the model of all rows assigned to the nearest of the given means (scaled).
 
         Unlike the rest, this looks at every row: the answer is the same for any order of them.
@@ -139,17 +149,11 @@ class Starter:
         statistics = Statistics(moments, 0.0, total, np.zeros((n_components, 0)), [])
         return maximise(Model(self.family, about), statistics, self.units.reg_covar).model
 
-    def _about(self, means: np.ndarray, nearest: np.ndarray) -> Mixture:
-        """Return a mixture to take the first moments about: a factor model has to have factors."""
-        if isinstance(self.family, FactorAnalytic):
-            deviations = self.points - (means * self.lengths)[np.maximum(nearest, 0)]
-            about = self.family.start(means, deviations, self.weights)
-            covariances = self.family.rescale(about.covariances, 1 / self.lengths)
-            return about._replace(covariances=covariances, factors=self.family.factors(covariances))
-        empty = np.zeros(self.family.shape(*means.shape))
-        return Mixture(np.full(len(means), 1 / len(means)), means, empty, empty)
+    def _about(self, means: Floats, nearest: np.ndarray) -> Mixture:
+        """Return a mixture to take the first moments about, given each row's nearest mean."""
+        return self.family.start(means, Assigned(self.x, self.weights, nearest, self.lengths))
 
-    def _nearest(self, x: np.ndarray, means: np.ndarray) -> np.ndarray:
+    def _nearest(self, x: Floats, means: Floats) -> np.ndarray:
         """Return the number of the mean nearest to each of the rows x (D, B), both scaled."""
         points, centres = x * self.lengths[:, None], means * self.lengths
         products = centres @ points - 0.5 * np.sum(centres**2, axis=1)[:, None]
@@ -175,34 +179,37 @@ class Starter:
         nearest[chosen] = np.arange(n_components)
         return nearest, self.x.T[chosen]
 
-    def _seeds(self, n_components: int, method: str, random: np.random.RandomState) -> np.ndarray:
+    def _seeds(self, n_components: int, method: str, random: np.random.RandomState) -> Floats:
         """Return the centres that k-means starts from; known classes come first."""
         points, weights = self.points, self.weights
         if self.labels is not None:
             classes = np.unique(self.labels[self.labels >= 0])
-            if len(classes) <= n_components:
+            if 0 < len(classes) <= n_components:
                 own = np.stack([points[self.labels == c].mean(axis=0) for c in classes])
                 rest = n_components - len(classes)
-                others = kmeans.plus_plus(random, points, weights, rest, fixed=own) if rest else []
-                return np.concatenate([own, points[others]]) if rest else own
+                if not rest:
+                    return own
+                others = kmeans.plus_plus(random, points, weights, rest, fixed=own)
+                return np.concatenate([own, points[others]])
         if method == "k-means||":
             return kmeans.parallel(random, points, weights, n_components, self.crew)
-        return points[kmeans.plus_plus(random, points, weights, n_components)]
+        return np.asarray(points[kmeans.plus_plus(random, points, weights, n_components)])
 
     def named(self, model: Model) -> Model:
         """Add p(y|k), where there are labels: the classes of the rows nearest to each mean."""
-        if self.labels is None:
+        if self.labels is None or self.class_counts is None:
             return model
         known = np.flatnonzero(self.labels >= 0)
         means = model.mixture.means
         nearest = one_hot(self._nearest(self.x[:, known], means), len(means))
-        counts = nearest @ one_hot(self.labels[known]).T
-        # One row's worth of all classes: no name is excluded before EM has begun.
-        counts += counts.sum(axis=0) / counts.sum()
-        return model._replace(log_class_probs=np.log(counts / counts.sum(axis=1, keepdims=True)))
+        counts = nearest @ one_hot(self.labels[known], len(self.class_counts)).T
+        # One row's worth of all classes, also of those that the sample missed: no name is
+        # excluded before EM has begun.
+        counts += self.class_counts / max(float(self.class_counts.sum()), 1.0)
+        probs = counts / np.maximum(counts.sum(axis=1, keepdims=True), LEAST_PROBABILITY)
+        return model._replace(log_class_probs=np.log(np.maximum(probs, LEAST_PROBABILITY)))
 
 
-def one_hot(numbers: np.ndarray, most: int | None = None) -> np.ndarray:
-    """Return (K, B) of 0 and 1; a negative number has no 1."""
-    width = int(numbers.max()) + 1 if most is None else most
-    return (np.arange(width)[:, None] == numbers).astype(np.float64)
+def one_hot(numbers: np.ndarray, width: int) -> Floats:
+    """Return (width, B) of 0 and 1; a negative number has no 1."""
+    return np.asarray(np.arange(width)[:, None] == numbers, np.float64)

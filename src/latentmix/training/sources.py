@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from latentmix.errors import InputError
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.expectation import Rows, patterns_of
 
 # Starting points are chosen among this many rows at most.
@@ -23,21 +24,25 @@ ROWS_A_TIME = 65_536
 class Sample(NamedTuple):
     """Rows drawn evenly from all, (S, D) float64, with their weights and labels."""
 
-    x: np.ndarray
-    weights: np.ndarray
-    labels: np.ndarray | None
+    x: Float[Floats, "S D"]
+    weights: Float[Floats, " S"]
+    labels: Int[np.ndarray, " S"] | None
 
 
 class Summary(NamedTuple):
-    """What one look at all rows tells: sums are weighted, and leave missing entries out."""
+    """What one look at all rows tells: sums are weighted, and leave missing entries out.
+
+    `class_counts` are the numbers of labelled rows that have any weight, where there are labels.
+    """
 
     n_rows: int
     total: float
-    seen: Float[np.ndarray, " D"]
-    mean: Float[np.ndarray, " D"]
-    variance: Float[np.ndarray, " D"]
-    reach: Float[np.ndarray, " D"]
+    seen: Float[Floats, " D"]
+    mean: Float[Floats, " D"]
+    variance: Float[Floats, " D"]
+    reach: Float[Floats, " D"]
     sample: Sample
+    class_counts: Float[Floats, " C"] | None
 
 
 class Source(Protocol):
@@ -45,7 +50,7 @@ class Source(Protocol):
 
     n_features: int
 
-    def chunks(self, shift: np.ndarray, scale: np.ndarray) -> Iterator[Rows]:
+    def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
         """Yield all rows, to be centred and divided block by block."""
         ...
 
@@ -54,13 +59,13 @@ class ArraySource:
     """An (N, D) array, with weights and labels (class numbers, -1 unknown) where given."""
 
     def __init__(
-        self, x: np.ndarray, weights: np.ndarray | None = None, labels: np.ndarray | None = None
+        self, x: np.ndarray, weights: Floats | None = None, labels: np.ndarray | None = None
     ) -> None:
         self.x, self.weights, self.labels = x, weights, labels
         self.n_features = x.shape[1]
         self.patterns = patterns_of(x) if _has_nan(x) else None
 
-    def chunks(self, shift: np.ndarray, scale: np.ndarray) -> Iterator[Rows]:
+    def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
         """Yield all rows at once: blocks are cut from them later."""
         yield Rows(self.x, shift, scale, self.weights, self.labels, self.patterns)
 
@@ -72,10 +77,11 @@ class StreamSource:
         self.again = again
         self.n_features = n_features
 
-    def chunks(self, shift: np.ndarray, scale: np.ndarray) -> Iterator[Rows]:
+    def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
         """Yield block after block."""
         for x in self.again():
-            yield Rows(x, shift, scale, patterns=patterns_of(x))
+            if len(x):
+                yield Rows(x, shift, scale, patterns=patterns_of(x))
 
 
 def _has_nan(x: np.ndarray) -> bool:
@@ -111,6 +117,13 @@ def summarise(source: Source, random: np.random.RandomState) -> Summary:
     return looks.summary()
 
 
+class _Kept(NamedTuple):
+    """Rows of the sample so far, and the random numbers that they were kept for."""
+
+    keys: Float[Floats, " S"]
+    sample: Sample
+
+
 class _Looks:
     """Running sums of `summarise`."""
 
@@ -125,9 +138,10 @@ class _Looks:
         self.low = np.full(n_features, np.inf)
         self.high = np.full(n_features, -np.inf)
         self.most = max(1000, min(ROWS_FOR_START, (1 << 27) // (8 * n_features)))
-        self.kept: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]] = []
+        self.kept: list[_Kept] = []
+        self.class_counts: Floats | None = None
 
-    def add(self, x: np.ndarray, weights: np.ndarray | None, labels: np.ndarray | None) -> None:
+    def add(self, x: Floats, weights: Floats | None, labels: np.ndarray | None) -> None:
         if np.isinf(x).any():
             row, column = np.argwhere(np.isinf(x))[0]
             raise InputError(
@@ -142,16 +156,18 @@ class _Looks:
         seen = np.full(x.shape[1], w.sum()) if complete else w @ present
         self._merge(x, filled, w, present, seen)
         self._keep(x, w, labels)
+        if labels is not None:
+            self._count(w, labels)
         self.n_rows += len(x)
         self.total += float(w.sum())
 
     def _merge(
         self,
-        x: np.ndarray,
-        filled: np.ndarray,
-        w: np.ndarray,
+        x: Floats,
+        filled: Floats,
+        w: Floats,
         present: np.ndarray,
-        seen: np.ndarray,
+        seen: Floats,
     ) -> None:
         """Merge means and squares of a block with those so far (Chan, Golub and LeVeque 1979)."""
         some = np.where(seen > 0, seen, 1.0)
@@ -177,7 +193,16 @@ class _Looks:
         )
         self.seen, self.unit = both, unit
 
-    def _keep(self, x: np.ndarray, w: np.ndarray, labels: np.ndarray | None) -> None:
+    def _count(self, w: Floats, labels: np.ndarray) -> None:
+        """Count the rows of each class, those without weight as none."""
+        known = labels >= 0
+        before = np.zeros(0) if self.class_counts is None else self.class_counts
+        weighty = np.asarray(w[known] > 0, np.float64)
+        counts: Floats = np.asarray(np.bincount(labels[known], weighty, len(before)), np.float64)
+        counts[: len(before)] += before
+        self.class_counts = counts
+
+    def _keep(self, x: Floats, w: Floats, labels: np.ndarray | None) -> None:
         """Keep the rows with the smallest of evenly drawn numbers: a sample of all, in one pass."""
         candidates = np.flatnonzero(w > 0)
         keys = self.random.random_sample(len(candidates))
@@ -185,30 +210,39 @@ class _Looks:
             chosen = np.sort(np.argpartition(keys, self.most)[: self.most])
             candidates, keys = candidates[chosen], keys[chosen]
         known = None if labels is None else labels[candidates]
-        self.kept.append((keys, x[candidates], w[candidates], known))
-        if sum(len(part[0]) for part in self.kept) > 2 * self.most:
+        self.kept.append(_Kept(keys, Sample(x[candidates], w[candidates], known)))
+        if sum(len(part.keys) for part in self.kept) > 2 * self.most:
             self.kept = [self._sampled()]
 
-    def _sampled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-        keys, x, w = (np.concatenate([part[i] for part in self.kept]) for i in range(3))  # type: ignore[misc]
-        labels = None
-        if self.kept[0][3] is not None:
-            labels = np.concatenate([part[3] for part in self.kept if part[3] is not None])
+    def _sampled(self) -> _Kept:
+        keys = np.concatenate([part.keys for part in self.kept])
+        samples = [part.sample for part in self.kept]
+        x = np.concatenate([sample.x for sample in samples])
+        w = np.concatenate([sample.weights for sample in samples])
+        known = [sample.labels for sample in samples if sample.labels is not None]
+        labels = np.concatenate(known) if known else None
         if len(keys) > self.most:
             chosen = np.sort(np.argpartition(keys, self.most)[: self.most])
             keys, x, w = keys[chosen], x[chosen], w[chosen]
             labels = None if labels is None else labels[chosen]
-        return keys, x, w, labels
+        return _Kept(keys, Sample(x, w, labels))
 
     def summary(self) -> Summary:
         if self.n_rows == 0:
             raise InputError("X holds no row. Expected at least one block with rows.")
         if not self.total > 0:
             raise InputError("All weights are 0. Expected at least one row with a weight above 0.")
-        _, x, w, labels = self._sampled()
         some = np.where(self.seen > 0, self.seen, 1.0)
         variance = self.squares / some * self.unit**2
         reach = np.where(self.seen > 0, np.maximum(self.high - self.mean, self.mean - self.low), 0)
+        sample = self._sampled().sample
         return Summary(
-            self.n_rows, self.total, self.seen, self.mean, variance, reach, Sample(x, w, labels)
+            self.n_rows,
+            self.total,
+            self.seen,
+            self.mean,
+            variance,
+            reach,
+            sample,
+            self.class_counts,
         )

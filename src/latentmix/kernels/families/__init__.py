@@ -1,7 +1,8 @@
 """The families a mixture's components can come from: one class and one line each.
 
-`family` says what the EM step asks of a family. `gaussian` holds the four covariance types
-of scikit-learn, `factor_analytic` low rank plus diagonal, `counts` Bernoulli and Poisson.
+`family` says what the EM step asks of a family. `gaussian` holds covariance matrices, one a
+component or one for all, `independent` variances, `factor_analytic` low rank plus diagonal,
+`counts` Bernoulli and Poisson.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Final
 from latentmix.kernels.families.counts import Bernoulli, Poisson
 from latentmix.kernels.families.factor_analytic import FactorAnalytic
 from latentmix.kernels.families.family import Family, Gaussian, Mixture
-from latentmix.kernels.families.gaussian import Diag, Full, Spherical, Tied
+from latentmix.kernels.families.gaussian import Full, Tied
+from latentmix.kernels.families.independent import Diag, Spherical
 
-__all__ = ["DISCRETE", "FAMILIES", "GAUSSIAN", "Family", "Gaussian", "Mixture"]
+__all__ = ["DISCRETE", "FAMILIES", "GAUSSIAN", "Family", "Gaussian", "Mixture", "gaussian_family"]
 
 # By the name of a Gaussian mixture's covariance_type.
 GAUSSIAN: Final[dict[str, Gaussian]] = {
@@ -27,3 +29,9 @@ GAUSSIAN: Final[dict[str, Gaussian]] = {
 DISCRETE: Final[dict[str, Family]] = {"bernoulli": Bernoulli(), "poisson": Poisson()}
 
 FAMILIES: Final[dict[str, Family]] = {**GAUSSIAN, **DISCRETE}
+
+
+def gaussian_family(covariance_type: str, n_factors: int) -> Gaussian:
+    """Return the family of that name; `n_factors` is for factor models alone."""
+    family = GAUSSIAN[covariance_type]
+    return FactorAnalytic(n_factors) if isinstance(family, FactorAnalytic) else family

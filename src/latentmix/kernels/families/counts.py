@@ -6,47 +6,90 @@ no covariance, and the M step is a mean.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
+from jaxtyping import Int
 from scipy.special import expit, gammaln, logit
 
-from latentmix.kernels.families.family import Family, Mixture, Moments, joined, parted
+from latentmix.kernels.arrays import Floats
+from latentmix.kernels.families.family import (
+    Assigned,
+    Family,
+    Mixture,
+    Moments,
+    joined,
+    parted,
+)
 
 # A probability or rate estimated as 0 would exclude for ever what was not seen so far.
 LEAST_MEAN = 1e-10
 
 
-class _Discrete:
+class _Discrete(Family):
     """What the two have in common: means are all their parameters."""
 
     scaling = "none"
-    always_centred = False
+    has_centred_form = False
     own_covariances = False
+
+    @abstractmethod
+    def clipped(self, means: Floats) -> Floats:
+        """Return the means, away from the border of their domain."""
+
+    @abstractmethod
+    def to_reals(self, means: Floats) -> Floats:
+        """Return the means on the whole real line."""
+
+    @abstractmethod
+    def from_reals(self, reals: Floats) -> Floats:
+        """Return the means that real numbers stand for."""
+
+    def of_means(self, weights: Floats, means: Floats) -> Mixture:
+        """Return the mixture with these means."""
+        return Mixture(weights, self.clipped(means), np.zeros((0,)), np.zeros((0,)))
 
     def n_quadratic(self, n_features: int) -> int:
         return 0
 
-    def quadratic(self, x: np.ndarray, out: np.ndarray) -> None:
+    def quadratic(self, x: Floats, out: Floats) -> None:
         pass
 
-    def extra(self, x: np.ndarray, responsibilities: np.ndarray) -> np.ndarray | float:
+    def adjust(self, logits: Floats, x: Floats, mixture: Mixture) -> None:
+        pass
+
+    def extra(self, x: Floats, responsibilities: Floats) -> Floats | float:
         return 0.0
 
-    def second(self, sums: np.ndarray, extra: np.ndarray | float) -> np.ndarray:
+    def second(self, sums: Floats, extra: Floats | float) -> Floats:
         return np.zeros((0,))
 
-    def clipped(self, means: np.ndarray) -> np.ndarray:
-        """Return the means, away from the border of their domain."""
-        raise NotImplementedError
+    def lost_digits(self, mixture: Mixture) -> Floats:
+        return np.zeros(len(mixture.means))
 
-    def of_means(self, weights: np.ndarray, means: np.ndarray) -> Mixture:
-        """Return the mixture with these means."""
-        return Mixture(weights, self.clipped(means), np.zeros((0,)), np.zeros((0,)))
+    def constants(self, mixture: Mixture) -> NoReturn:
+        raise NotImplementedError  # no centred form
 
-    def maximise(
-        self, moments: Moments, previous: Mixture | None, reg_covar: np.ndarray
-    ) -> Mixture:
+    def distance(self, deviation: Floats, mixture: Mixture, k: int) -> NoReturn:
+        raise NotImplementedError  # no centred form
+
+    def centred_second(
+        self, deviation: Floats, responsibilities: Floats, mixture: Mixture, k: int
+    ) -> NoReturn:
+        raise NotImplementedError  # no centred form
+
+    def gathered(self, seconds: Sequence[Floats]) -> NoReturn:
+        raise NotImplementedError  # no centred form
+
+    def recentre(self, moments: Moments, centres: Floats) -> Moments:
+        return moments
+
+    def start(self, means: Floats, rows: Assigned) -> Mixture:
+        return self.of_means(np.full(len(means), 1 / len(means)), means)
+
+    def maximise(self, moments: Moments, previous: Mixture | None, reg_covar: Floats) -> Mixture:
         means = moments.centres + moments.first / moments.counts[:, None]
         return self.of_means(moments.counts / np.sum(moments.counts), means)
 
@@ -58,34 +101,26 @@ class _Discrete:
         first[:, seen] = moments.first
         return moments._replace(first=first, centres=np.zeros_like(mixture.means))
 
-    def unconstrained(self, mixture: Mixture) -> np.ndarray:
+    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Floats:
+        return np.zeros((len(mixture.means), int((~seen).sum()), int(seen.sum())))
+
+    def conditional(
+        self, mixture: Mixture, seen: np.ndarray, values: Floats
+    ) -> tuple[Family, Mixture]:
+        return self.restrict(mixture, ~seen)
+
+    def unconstrained(self, mixture: Mixture) -> Floats:
         return joined(mixture.weights, self.to_reals(mixture.means))
 
-    def from_unconstrained(self, vector: np.ndarray, like: Mixture) -> Mixture:
+    def from_unconstrained(self, vector: Floats, like: Mixture) -> Mixture:
         weights, reals = parted(vector, len(like.weights), like.means.shape)
         return self.of_means(weights, self.from_reals(reals))
 
-    def to_reals(self, means: np.ndarray) -> np.ndarray:
-        """Return the means on the whole real line."""
-        raise NotImplementedError
-
-    def from_reals(self, reals: np.ndarray) -> np.ndarray:
-        """Return the means that real numbers stand for."""
-        raise NotImplementedError
-
-    def factors(self, covariances: np.ndarray) -> np.ndarray:
+    def factors(self, covariances: Floats) -> Floats:
         return covariances
 
-    def rescale(self, covariances: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def rescale(self, covariances: Floats, scale: Floats) -> Floats:
         return covariances
-
-    def distance(self, deviation: np.ndarray, mixture: Mixture, k: int) -> NoReturn:
-        raise NotImplementedError  # never centred
-
-    def centred_second(
-        self, deviation: np.ndarray, responsibilities: np.ndarray, mixture: Mixture, k: int
-    ) -> NoReturn:
-        raise NotImplementedError  # never centred
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (0,)
@@ -99,28 +134,25 @@ class Bernoulli(_Discrete):
 
     name = "bernoulli"
 
-    def clipped(self, means: np.ndarray) -> np.ndarray:
+    def clipped(self, means: Floats) -> Floats:
         return np.clip(means, LEAST_MEAN, 1 - LEAST_MEAN)
 
-    def to_reals(self, means: np.ndarray) -> np.ndarray:
+    def to_reals(self, means: Floats) -> Floats:
         return np.asarray(logit(means))
 
-    def from_reals(self, reals: np.ndarray) -> np.ndarray:
+    def from_reals(self, reals: Floats) -> Floats:
         return np.asarray(expit(reals))
 
-    def natural(self, mixture: Mixture) -> np.ndarray:
+    def natural(self, mixture: Mixture) -> Floats:
         p = mixture.means
         constant = np.sum(np.log1p(-p), axis=1, keepdims=True)
         return np.concatenate([np.log(p) - np.log1p(-p), constant], axis=1)
 
-    def adjust(self, logits: np.ndarray, x: np.ndarray, mixture: Mixture) -> None:
-        pass
-
     def draw(
-        self, random: np.random.RandomState, mixture: Mixture, components: np.ndarray
-    ) -> np.ndarray:
+        self, random: np.random.RandomState, mixture: Mixture, components: Int[np.ndarray, " S"]
+    ) -> Floats:
         draws = random.uniform(size=(len(components), mixture.means.shape[1]))
-        return (draws < mixture.means[components]).astype(np.float64)
+        return np.asarray(draws < mixture.means[components], np.float64)
 
 
 class Poisson(_Discrete):
@@ -128,23 +160,23 @@ class Poisson(_Discrete):
 
     name = "poisson"
 
-    def clipped(self, means: np.ndarray) -> np.ndarray:
+    def clipped(self, means: Floats) -> Floats:
         return np.maximum(means, LEAST_MEAN)
 
-    def to_reals(self, means: np.ndarray) -> np.ndarray:
+    def to_reals(self, means: Floats) -> Floats:
         return np.log(means)
 
-    def from_reals(self, reals: np.ndarray) -> np.ndarray:
+    def from_reals(self, reals: Floats) -> Floats:
         return np.exp(reals)
 
-    def natural(self, mixture: Mixture) -> np.ndarray:
+    def natural(self, mixture: Mixture) -> Floats:
         rates = mixture.means
         return np.concatenate([np.log(rates), -np.sum(rates, axis=1, keepdims=True)], axis=1)
 
-    def adjust(self, logits: np.ndarray, x: np.ndarray, mixture: Mixture) -> None:
+    def adjust(self, logits: Floats, x: Floats, mixture: Mixture) -> None:
         logits -= np.sum(gammaln(x + 1), axis=0)
 
     def draw(
-        self, random: np.random.RandomState, mixture: Mixture, components: np.ndarray
-    ) -> np.ndarray:
-        return random.poisson(mixture.means[components]).astype(np.float64)
+        self, random: np.random.RandomState, mixture: Mixture, components: Int[np.ndarray, " S"]
+    ) -> Floats:
+        return np.asarray(random.poisson(mixture.means[components]), np.float64)

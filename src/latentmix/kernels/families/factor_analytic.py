@@ -8,20 +8,32 @@ M step regresses the rows on the factors' posterior means (their equations 12 to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int
 
 from latentmix.errors import InputError
-from latentmix.kernels.families.family import Family, Mixture, Moments, joined, parted
-from latentmix.kernels.families.gaussian import LOG_2_PI, cholesky, inverse_root, solve
+from latentmix.kernels.arrays import Floats
+from latentmix.kernels.families.family import (
+    Assigned,
+    Family,
+    Gaussian,
+    Mixture,
+    Moments,
+    joined,
+    parted,
+)
+from latentmix.kernels.families.gaussian import LOG_2_PI, conditional
+from latentmix.kernels.families.linear_algebra import cholesky, inverse_root, solve
 
 # Beyond, starting factors are the principal axes of 2000 rows.
 MOST_FEATURES_FOR_EIGENVECTORS = 2000
 
 
 @dataclass(frozen=True)
-class FactorAnalytic:
+class FactorAnalytic(Gaussian):
     """Each component has D noise variances psi and a (D, q) matrix of loadings.
 
     `covariances` hold them side by side, (K, D, 1 + q): psi, then Lambda. `factors`, in the same
@@ -31,63 +43,62 @@ class FactorAnalytic:
     n_factors: int = 2
     name = "factor"
     scaling = "feature"
-    always_centred = True
+    has_centred_form = True
     own_covariances = True
 
     def n_quadratic(self, n_features: int) -> int:
         return 0
 
-    def quadratic(self, x: np.ndarray, out: np.ndarray) -> None:
+    def quadratic(self, x: Floats, out: Floats) -> None:
         pass
 
-    def natural(self, mixture: Mixture) -> np.ndarray:
-        # Every component is centred, so that nothing but the shape matters here.
+    def natural(self, mixture: Mixture) -> Floats:
+        # Every component is taken centred, so that nothing but the shape matters here.
         return np.zeros((len(mixture.means), mixture.means.shape[1] + 1))
 
-    def adjust(self, logits: np.ndarray, x: np.ndarray, mixture: Mixture) -> None:
+    def adjust(self, logits: Floats, x: Floats, mixture: Mixture) -> None:
         pass
 
-    def extra(self, x: np.ndarray, responsibilities: np.ndarray) -> np.ndarray | float:
+    def extra(self, x: Floats, responsibilities: Floats) -> Floats | float:
         return 0.0
 
-    def second(self, sums: np.ndarray, extra: np.ndarray | float) -> np.ndarray:
+    def second(self, sums: Floats, extra: Floats | float) -> Floats:
         raise NotImplementedError  # never expanded
 
-    def constants(self, mixture: Mixture) -> np.ndarray:
-        """Return log p(mean_k | k), (K,)."""
+    def lost_digits(self, mixture: Mixture) -> Floats:
+        return np.full(len(mixture.means), np.inf)
+
+    def gathered(self, seconds: Sequence[Floats]) -> Floats:
+        return np.stack(seconds)
+
+    def constants(self, mixture: Mixture) -> Floats:
         psi = mixture.covariances[:, :, 0]
         lower = self._lower(mixture.covariances)
         halves = np.sum(np.log(np.diagonal(lower, axis1=1, axis2=2)), axis=1)
         with np.errstate(all="ignore"):
-            return -0.5 * np.sum(np.log(psi) + LOG_2_PI, axis=1) - halves
+            return np.asarray(-0.5 * np.sum(np.log(psi) + LOG_2_PI, axis=1) - halves)
 
-    def precision_times(self, means: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        """Return P_k mean_k, (K, D)."""
-        loads = factors[:, :, 1:]
-        low = np.einsum("kdq,kd->kq", loads, means)
-        return means * factors[:, :, 0] ** 2 - np.einsum("kdq,kq->kd", loads, low)
-
-    def distance(self, deviation: np.ndarray, mixture: Mixture, k: int) -> np.ndarray:
+    def distance(self, deviation: Floats, mixture: Mixture, k: int) -> Floats:
         whitened = deviation * mixture.factors[k, :, :1]
         low = mixture.factors[k, :, 1:].T @ deviation
-        return np.einsum("db,db->b", whitened, whitened) - np.einsum("qb,qb->b", low, low)
+        along_factors = np.einsum("qb,qb->b", low, low)
+        return np.asarray(np.einsum("db,db->b", whitened, whitened) - along_factors)
 
     def centred_second(
-        self, deviation: np.ndarray, responsibilities: np.ndarray, mixture: Mixture, k: int
-    ) -> np.ndarray:
+        self, deviation: Floats, responsibilities: Floats, mixture: Mixture, k: int
+    ) -> Floats:
         """Return sums of d^2 and of d E[f|d]', side by side: (D, 1 + q)."""
         weighted = deviation * responsibilities
-        latent = self._regressions(mixture)[k] @ deviation
+        own = slice(k, k + 1)
+        latent = self._regressions(mixture.covariances[own], mixture.factors[own])[0] @ deviation
         squares = np.einsum("db,db->d", weighted, deviation)
         return np.concatenate([squares[:, None], weighted @ latent.T], axis=1)
 
-    def maximise(
-        self, moments: Moments, previous: Mixture | None, reg_covar: np.ndarray
-    ) -> Mixture:
+    def maximise(self, moments: Moments, previous: Mixture | None, reg_covar: Floats) -> Mixture:
         if previous is None:
             raise ValueError("Factors have posterior means under a mixture only: give `previous`.")
         q, counts = self.n_factors, moments.counts[:, None, None]
-        regressions = self._regressions(previous)
+        regressions = self._regressions(previous.covariances, previous.factors)
         posterior = self._posterior(previous.covariances)
         cross = moments.second[:, :, 1:]
         latent = regressions @ moments.first[:, :, None]
@@ -105,19 +116,19 @@ class FactorAnalytic:
         means = moments.centres + solution[:, :, q]
         return Mixture(weights, means, covariances, self.factors(covariances))
 
-    def unconstrained(self, mixture: Mixture) -> np.ndarray:
+    def unconstrained(self, mixture: Mixture) -> Floats:
         covariances = mixture.covariances.copy()
         covariances[:, :, 0] = np.log(covariances[:, :, 0])
         return joined(mixture.weights, mixture.means, covariances)
 
-    def from_unconstrained(self, vector: np.ndarray, like: Mixture) -> Mixture:
+    def from_unconstrained(self, vector: Floats, like: Mixture) -> Mixture:
         shapes = like.means.shape, like.covariances.shape
         weights, means, covariances = parted(vector, len(like.weights), *shapes)
         covariances = covariances.copy()
         covariances[:, :, 0] = np.exp(covariances[:, :, 0])
         return Mixture(weights, means, covariances, self.factors(covariances))
 
-    def factors(self, covariances: np.ndarray) -> np.ndarray:
+    def factors(self, covariances: Floats) -> Floats:
         """Return 1 / sqrt(psi) and W', side by side; NaN where psi is not positive."""
         roots = inverse_root(covariances[:, :, 0])
         scaled = np.swapaxes(covariances[:, :, 1:] * roots[:, :, None] ** 2, 1, 2)
@@ -125,29 +136,36 @@ class FactorAnalytic:
             low = solve(self._lower(covariances), scaled)
         return np.concatenate([roots[:, :, None], np.swapaxes(low, 1, 2)], axis=2)
 
-    def precisions(self, factors: np.ndarray) -> np.ndarray:
+    def precisions(self, factors: Floats) -> Floats:
         """Return 1 / psi and W', side by side: P = diag(1 / psi) - W' W."""
         precisions = factors.copy()
         precisions[:, :, 0] **= 2
         return precisions
 
-    def from_precisions(self, precisions: np.ndarray) -> np.ndarray:
+    def fault(self, precisions: Floats) -> str | None:
+        return None
+
+    def from_precisions(self, precisions: Floats) -> Floats:
         """Return psi and Lambda, side by side, by Woodbury once more."""
-        psi = 1 / precisions[:, :, :1]
+        psi = 1 / np.where(precisions[:, :, :1] > 0, precisions[:, :, :1], np.nan)
         low = precisions[:, :, 1:]
         scaled = psi * low
-        gram = np.eye(self.n_factors) - np.swapaxes(low, 1, 2) @ scaled
-        return np.concatenate([psi, scaled @ cholesky(np.linalg.inv(gram))], axis=2)
+        identity = np.eye(self.n_factors)
+        gram = identity - np.swapaxes(low, 1, 2) @ scaled
+        inverse = solve(gram, np.broadcast_to(identity, gram.shape))
+        return np.concatenate([psi, scaled @ cholesky(inverse)], axis=2)
 
-    def recentre(self, moments: Moments, centres: np.ndarray) -> Moments:
+    def recentre(self, moments: Moments, centres: Floats) -> Moments:
         # The moments with the factors hold for the loadings they were taken under alone.
         raise InputError(
             "partial_fit is not available for covariance_type='factor'. Give fit the blocks as an "
             "iterable that can be read again, or choose 'full', 'tied', 'diag' or 'spherical'."
         )
 
-    def start(self, means: np.ndarray, deviations: np.ndarray, weights: np.ndarray) -> Mixture:
-        """Return equal components whose factors are the principal axes of the deviations (M, D)."""
+    def start(self, means: Floats, rows: Assigned) -> Mixture:
+        """Return equal components whose factors are the principal axes of all deviations."""
+        lengths, weights = rows.lengths, rows.weights
+        deviations = rows.x.T * lengths - (means * lengths)[np.maximum(rows.nearest, 0)]
         n_features = deviations.shape[1]
         scaled = deviations * np.sqrt(weights / weights.sum())[:, None]
         variances = np.sum(scaled**2, axis=0)
@@ -163,12 +181,12 @@ class FactorAnalytic:
         axes = axes * np.sign(axes[np.arange(len(axes)), longest])[:, None]
         loads = np.zeros((n_features, self.n_factors))
         # The noise keeps half of each axis' variance, so that psi stays positive.
-        lengths = np.sqrt(np.maximum(squares[: len(axes)], 0) / 2)
-        loads[:, : len(axes)] = axes.T * lengths
+        halves = np.sqrt(np.maximum(squares[: len(axes)], 0) / 2)
+        loads[:, : len(axes)] = axes.T * halves
         least = 1e-6 * np.mean(variances) + np.finfo(float).tiny
         psi = np.maximum(variances - np.sum(loads**2, axis=1), 0) + least
         packed = np.concatenate([psi[:, None], loads], axis=1)
-        covariances = np.repeat(packed[None], len(means), axis=0)
+        covariances = self.rescale(np.repeat(packed[None], len(means), axis=0), 1 / lengths)
         equal = np.full(len(means), 1 / len(means))
         return Mixture(equal, means, covariances, self.factors(covariances))
 
@@ -183,7 +201,7 @@ class FactorAnalytic:
         # What was not seen is Lambda_m f plus noise, and f is known from what was.
         part = self.restrict(mixture, seen)[1]
         posterior = self._posterior(part.covariances)
-        regressions = self._regressions(part)
+        regressions = self._regressions(part.covariances, part.factors)
         counts = moments.counts[:, None]
         gram = regressions @ moments.second[:, :, 1:] + counts[:, :, None] * posterior
         hidden = mixture.covariances[:, ~seen, 1:]
@@ -195,25 +213,34 @@ class FactorAnalytic:
         second[:, ~seen] = np.concatenate([squares[:, :, None], cross], axis=2)
         return Moments(moments.counts, first, second, mixture.means)
 
-    def matrices(self, mixture: Mixture) -> np.ndarray:
-        """Return every component's covariance as a matrix, (K, D, D)."""
+    def matrices(self, mixture: Mixture) -> Floats:
         loads = mixture.covariances[:, :, 1:]
         noise = mixture.covariances[:, :, 0]
         return loads @ np.swapaxes(loads, 1, 2) + noise[:, :, None] * np.eye(noise.shape[1])
 
-    def rescale(self, covariances: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return the covariances of rows times `scale` (D,)."""
+    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Floats:
+        # What was not seen is Lambda_m f plus noise.
+        part = self.restrict(mixture, seen)[1]
+        return mixture.covariances[:, ~seen, 1:] @ self._regressions(part.covariances, part.factors)
+
+    def conditional(
+        self, mixture: Mixture, seen: np.ndarray, values: Floats
+    ) -> tuple[Family, Mixture]:
+        return conditional(self.matrices(mixture), mixture, seen, values)
+
+    def rescale(self, covariances: Floats, scale: Floats) -> Floats:
         factors = np.broadcast_to(scale[:, None], covariances.shape[1:]).copy()
         factors[:, 0] = scale**2
         return covariances * factors
 
     def draw(
-        self, random: np.random.RandomState, mixture: Mixture, components: np.ndarray
-    ) -> np.ndarray:
+        self, random: np.random.RandomState, mixture: Mixture, components: Int[np.ndarray, " S"]
+    ) -> Floats:
         n_draws, n_features = len(components), mixture.means.shape[1]
         factors = random.standard_normal((n_draws, self.n_factors))
         noise = random.standard_normal((n_draws, n_features))
-        rows = mixture.means[components] + noise * np.sqrt(mixture.covariances[components, :, 0])
+        deviations = np.sqrt(mixture.covariances[components, :, 0])
+        rows: Floats = mixture.means[components] + noise * deviations
         for k in np.unique(components):
             own = components == k
             rows[own] += factors[own] @ mixture.covariances[k, :, 1:].T
@@ -227,18 +254,18 @@ class FactorAnalytic:
         rotations = self.n_factors * (self.n_factors - 1) // 2
         return n_components * (n_features * (2 + self.n_factors) - rotations)
 
-    def _regressions(self, mixture: Mixture) -> np.ndarray:
+    def _regressions(self, covariances: Floats, factors: Floats) -> Floats:
         """Return beta, (K, q, D): E[f|d] = beta d."""
-        lower = self._lower(mixture.covariances)
-        return solve(np.swapaxes(lower, 1, 2), np.swapaxes(mixture.factors[:, :, 1:], 1, 2))
+        lower = self._lower(covariances)
+        return solve(np.swapaxes(lower, 1, 2), np.swapaxes(factors[:, :, 1:], 1, 2))
 
-    def _posterior(self, covariances: np.ndarray) -> np.ndarray:
-        """Return the covariances (K, q, q) of the factors given a row: (I + Lambda'Lambda/psi)^-1."""
+    def _posterior(self, covariances: Floats) -> Floats:
+        """Return (I + Lambda'Lambda / psi)^-1, (K, q, q): the factors' covariance given a row."""
         lower = self._lower(covariances)
         inverse = solve(lower, np.broadcast_to(np.eye(self.n_factors), lower.shape))
         return np.swapaxes(inverse, 1, 2) @ inverse
 
-    def _lower(self, covariances: np.ndarray) -> np.ndarray:
+    def _lower(self, covariances: Floats) -> Floats:
         """Return L, (K, q, q), with L L' = I + Lambda' Lambda / psi."""
         with np.errstate(all="ignore"):
             scaled = covariances[:, :, 1:] / np.sqrt(covariances[:, :, :1])

@@ -9,10 +9,13 @@ the differences themselves) has a method of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+
+from latentmix.kernels.arrays import Floats
 
 
 class Mixture(NamedTuple):
@@ -23,10 +26,10 @@ class Mixture(NamedTuple):
     Families without a covariance have means alone; the two are empty then.
     """
 
-    weights: Float[np.ndarray, " K"]
-    means: Float[np.ndarray, "K D"]
-    covariances: np.ndarray
-    factors: np.ndarray
+    weights: Float[Floats, " K"]
+    means: Float[Floats, "K D"]
+    covariances: Floats
+    factors: Floats
 
 
 class Moments(NamedTuple):
@@ -36,10 +39,10 @@ class Moments(NamedTuple):
     of the family's own. `centres` are 0 unless a component's moments were taken about its mean.
     """
 
-    counts: Float[np.ndarray, " K"]
-    first: Float[np.ndarray, "K D"]
-    second: np.ndarray
-    centres: Float[np.ndarray, "K D"]
+    counts: Float[Floats, " K"]
+    first: Float[Floats, "K D"]
+    second: Floats
+    centres: Float[Floats, "K D"]
 
     def plus(self, other: Moments) -> Moments:
         """Return the moments of the rows of both, taken about the same centres."""
@@ -51,14 +54,26 @@ class Moments(NamedTuple):
         )
 
 
-def joined(weights: np.ndarray, *parts: np.ndarray) -> np.ndarray:
+class Assigned(NamedTuple):
+    """Rows to start from, each with the number of its mean; a negative one counts for the first.
+
+    Lengths are compared after features are multiplied by `lengths`.
+    """
+
+    x: Float[Floats, "D S"]
+    weights: Float[Floats, " S"]
+    nearest: Int[np.ndarray, " S"]
+    lengths: Float[Floats, " D"]
+
+
+def joined(weights: Floats, *parts: Floats) -> Floats:
     """Return log weights and unconstrained parameters as one vector."""
     with np.errstate(divide="ignore"):
         log_weights = np.maximum(np.log(weights), -700.0)
     return np.concatenate([log_weights, *(part.ravel() for part in parts)])
 
 
-def parted(vector: np.ndarray, n_components: int, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+def parted(vector: Floats, n_components: int, *shapes: tuple[int, ...]) -> list[Floats]:
     """Return the weights and the parameters of those shapes that a vector joins."""
     log_weights = vector[:n_components]
     weights = np.exp(log_weights - np.max(log_weights))
@@ -71,13 +86,13 @@ def parted(vector: np.ndarray, n_components: int, *shapes: tuple[int, ...]) -> l
 
 
 class Family(Protocol):
-    """Any family: what the E and the M step call."""
+    """Any family: what the E and the M step, the start and the answers call."""
 
     name: str
     # Rows may be rescaled by one number for each feature, by one for all, or not at all.
     scaling: str
-    # Whether every component is always taken in the centred form.
-    always_centred: bool
+    # Whether log p(x|k) can be taken from the deviations from a mean.
+    has_centred_form: bool
     # Whether each component has a covariance of its own.
     own_covariances: bool
 
@@ -85,38 +100,61 @@ class Family(Protocol):
         """Return Q, the number of quadratic features."""
         ...
 
-    def quadratic(self, x: np.ndarray, out: np.ndarray) -> None:
+    def quadratic(self, x: Floats, out: Floats) -> None:
         """Write the quadratic features of x (D, B) into out (Q, B)."""
         ...
 
-    def natural(self, mixture: Mixture) -> Float[np.ndarray, "K P"]:
+    def natural(self, mixture: Mixture) -> Float[Floats, "K P"]:
         """Return theta, (K, Q + D + 1), without the log weights."""
         ...
 
-    def adjust(self, logits: np.ndarray, x: np.ndarray, mixture: Mixture) -> None:
+    def adjust(self, logits: Floats, x: Floats, mixture: Mixture) -> None:
         """Add to log p(x|k), (K, B), what is no linear form of phi."""
         ...
 
-    def extra(self, x: np.ndarray, responsibilities: np.ndarray) -> np.ndarray | float:
+    def extra(self, x: Floats, responsibilities: Floats) -> Floats | float:
         """Return moments of a block that are no product of phi and responsibilities."""
         ...
 
-    def second(self, sums: np.ndarray, extra: np.ndarray | float) -> np.ndarray:
+    def second(self, sums: Floats, extra: Floats | float) -> Floats:
         """Return the second moments from phi's quadratic part, (Q, K), and `extra`."""
         ...
 
-    def distance(self, deviation: np.ndarray, mixture: Mixture, k: int) -> np.ndarray:
-        """Return d' P_k d, (B,), of deviations (D, B) from the mean."""
+    def lost_digits(self, mixture: Mixture) -> Float[Floats, " K"]:
+        """Return mean_k' P_k mean_k, which measures the digits that the expanded form loses.
+
+        NaN counts as lost, and a family without an expanded form has lost them all.
+        """
+        ...
+
+    def constants(self, mixture: Mixture) -> Float[Floats, " K"]:
+        """Return log p(mean_k | k)."""
+        ...
+
+    def distance(self, deviation: Floats, mixture: Mixture, k: int) -> Float[Floats, " B"]:
+        """Return d' P_k d of deviations (D, B) from the mean."""
         ...
 
     def centred_second(
-        self, deviation: np.ndarray, responsibilities: np.ndarray, mixture: Mixture, k: int
-    ) -> np.ndarray:
+        self, deviation: Floats, responsibilities: Floats, mixture: Mixture, k: int
+    ) -> Floats:
         """Return component k's second moments about its mean."""
         ...
 
+    def gathered(self, seconds: Sequence[Floats]) -> Floats:
+        """Return the second moments, given every component's own."""
+        ...
+
+    def recentre(self, moments: Moments, centres: Float[Floats, "K D"]) -> Moments:
+        """Return the moments about other centres."""
+        ...
+
+    def start(self, means: Float[Floats, "K D"], rows: Assigned) -> Mixture:
+        """Return a mixture at the means, to take the first moments of those rows under."""
+        ...
+
     def maximise(
-        self, moments: Moments, previous: Mixture | None, reg_covar: np.ndarray
+        self, moments: Moments, previous: Mixture | None, reg_covar: Float[Floats, " D"]
     ) -> Mixture:
         """Return the mixture of greatest expected log-likelihood (the M step).
 
@@ -132,19 +170,32 @@ class Family(Protocol):
         """Return expected moments of all features, given those of rows seen in part."""
         ...
 
-    def unconstrained(self, mixture: Mixture) -> np.ndarray:
+    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Float[Floats, "K M S"]:
+        """Return A_k: the expectation of what was not seen is its mean + A_k (x - mean)[seen]."""
+        ...
+
+    def conditional(
+        self, mixture: Mixture, seen: np.ndarray, values: Float[Floats, " S"]
+    ) -> tuple[Family, Mixture]:
+        """Return the components of the other features given the values, and their family.
+
+        The weights stay what they were.
+        """
+        ...
+
+    def unconstrained(self, mixture: Mixture) -> Floats:
         """Return the mixture as a vector, every value of which is a mixture."""
         ...
 
-    def from_unconstrained(self, vector: np.ndarray, like: Mixture) -> Mixture:
+    def from_unconstrained(self, vector: Floats, like: Mixture) -> Mixture:
         """Return the mixture that a vector stands for; `like` has its shapes."""
         ...
 
-    def factors(self, covariances: np.ndarray) -> np.ndarray:
+    def factors(self, covariances: Floats) -> Floats:
         """Return the precision factors; NaN where a covariance is not positive definite."""
         ...
 
-    def rescale(self, covariances: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def rescale(self, covariances: Floats, scale: Float[Floats, " D"]) -> Floats:
         """Return the covariances of rows that are multiplied by `scale` (D,)."""
         ...
 
@@ -157,35 +208,30 @@ class Family(Protocol):
         ...
 
     def draw(
-        self, random: np.random.RandomState, mixture: Mixture, components: np.ndarray
-    ) -> np.ndarray:
-        """Draw one row from each of the given components, (S, D)."""
+        self, random: np.random.RandomState, mixture: Mixture, components: Int[np.ndarray, " S"]
+    ) -> Float[Floats, "S D"]:
+        """Draw one row from each of the given components."""
         ...
 
 
 class Gaussian(Family, Protocol):
-    """What the centred form and the Gaussian answers ask besides."""
+    """What a family with covariances is asked besides."""
 
-    def constants(self, mixture: Mixture) -> np.ndarray:
-        """Return log p(mean_k | k), (K,)."""
-        ...
-
-    def recentre(self, moments: Moments, centres: np.ndarray) -> Moments:
-        """Return the moments about other centres, (K, D)."""
-        ...
-
-    def precision_times(self, means: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        """Return P_k mean_k, (K, D)."""
-        ...
-
-    def precisions(self, factors: np.ndarray) -> np.ndarray:
+    def precisions(self, factors: Floats) -> Floats:
         """Return the precisions in the covariances' shape."""
         ...
 
-    def from_precisions(self, precisions: np.ndarray) -> np.ndarray:
-        """Return the covariances whose inverses are given."""
+    def from_precisions(self, precisions: Floats) -> Floats:
+        """Return the covariances whose inverses are given; not finite where there is none."""
         ...
 
-    def matrices(self, mixture: Mixture) -> np.ndarray:
-        """Return every component's covariance as a matrix, (K, D, D)."""
+    def fault(self, precisions: Floats) -> str | None:
+        """Return what a caller's `precisions_init` should be and is not; None if it is.
+
+        In scikit-learn's words first. Says nothing of what `from_precisions` finds out.
+        """
+        ...
+
+    def matrices(self, mixture: Mixture) -> Float[Floats, "K D D"]:
+        """Return every component's covariance as a matrix."""
         ...
