@@ -114,13 +114,16 @@ class DiscreteMixture(MixtureEstimator):
         self.means_ = mixture.means.astype(dtype)
 
     def _check_values(self, X: np.ndarray) -> None:
+        if not X.size:
+            return
         low, high = self.domain
-        least, most = np.nanmin(X), np.nanmax(X)
+        # NaN, where all values are missing, is neither too small nor too large.
+        least, most = np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)
         if least < low or most > high:
             within = f"[{low:g}, {high:g}]" if np.isfinite(high) else f"{low:g} and above"
             raise InputError(
-                f"X holds values in [{least:g}, {most:g}] but {type(self).__name__} needs {within}. "
-                "Rescale X or use GaussianMixture."
+                f"X holds values in [{least:g}, {most:g}] but {type(self).__name__} needs "
+                f"{within}. Rescale X or use GaussianMixture."
             )
 
 

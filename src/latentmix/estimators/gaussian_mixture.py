@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -15,23 +15,31 @@ from latentmix.estimators.validation import check_choice, check_flag, check_numb
 from latentmix.kernels import completion
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model
-from latentmix.kernels.families import GAUSSIAN, Gaussian, Mixture
-from latentmix.kernels.families.factor_analytic import FactorAnalytic
+from latentmix.kernels.families import GAUSSIAN, Gaussian, Mixture, gaussian_family
+from latentmix.training.em_loop import EmFit
 from latentmix.training.em_start import Start
 
 
 class GaussianMixture(MixtureEstimator):
     """Mixture of Gaussians, fitted by expectation-maximisation on sufficient statistics.
 
-    Parameters and attributes are those of :class:`sklearn.mixture.GaussianMixture`. Sums are
-    accumulated in float64 over blocks of rows; answers come back in X's dtype.
+    Parameters and attributes are those of :class:`sklearn.mixture.GaussianMixture`, and more.
+    Sums are accumulated in float64 over blocks of rows, so that memory does not grow with the
+    rows; answers come back in X's dtype.
+
+    Rows may be a matrix, in memory or on disk, a Parquet file, or any object that yields blocks
+    whenever it is iterated over; `partial_fit` takes blocks that are seen once. Entries may be
+    missing (NaN), in `fit` and in every answer. Rows may have weights. Labels of some rows,
+    given to `fit`, are fitted with the rest; given to `label`, they name the components of a
+    finished fit. Either way `predict_class` tells classes.
 
     Parameters
     ----------
     n_components : int, default=1
         Number of components, K.
-    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
-        One matrix a component, one for all, one variance a feature, one variance a component.
+    covariance_type : {'full', 'tied', 'diag', 'spherical', 'factor'}, default='full'
+        One matrix a component, one for all, one variance a feature, one variance a component, or
+        low rank plus diagonal: `n_factors` loadings and one noise variance a feature.
     tol : float, default=1e-3
         EM stops when the mean log-likelihood per row (nats) changes by less.
     reg_covar : float, default=1e-6
@@ -39,15 +47,19 @@ class GaussianMixture(MixtureEstimator):
     max_iter : int, default=100
         The most EM iterations; 0 leaves the mixture as it starts.
     n_init : int, default=1
-        Number of starts; the one with the highest log-likelihood is kept.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
-        Where the first responsibilities come from.
+        Number of starts; the one with the highest log-likelihood is kept. They share every pass
+        over the rows; beyond 20,000 rows they are compared on so many, and the best two go on.
+    init_params : {'kmeans', 'k-means++', 'k-means||', 'labels', 'random', 'random_from_data'}
+        Where the first responsibilities come from (default 'kmeans'). The starts of k-means are
+        chosen one by one ('kmeans') or, for many components, many at a time ('k-means||');
+        'k-means++' leaves out the iterations. 'labels' begins, and with labels so do 'kmeans'
+        and 'k-means||', at the means of the classes; further components begin elsewhere.
     weights_init : (K,) array, optional
         Starting weights.
     means_init : (K, D) array, optional
         Starting means.
     precisions_init : array, optional
-        Starting precisions, in the covariances' shape.
+        Starting precisions, in the shape of `precisions_`.
     random_state : int, RandomState or None
         Seed of the starts and of `sample`.
     warm_start : bool, default=False
@@ -56,6 +68,17 @@ class GaussianMixture(MixtureEstimator):
         1 prints each start and some of its iterations, 2 their times and log-likelihoods too.
     verbose_interval : int, default=10
         Iterations between two of those lines.
+    relative_reg_covar : bool, default=False
+        Whether `reg_covar` is a share of each feature's variance instead.
+    n_factors : int, default=2
+        Factors of each component where covariance_type='factor'.
+    acceleration : {None, 'squarem'}, default=None
+        'squarem' leaps along EM's steps, where that raises the log-likelihood: fewer iterations
+        where components overlap.
+    smoothing : float, default=1.0
+        Weight, in rows, of the prior on p(y|k), centred on the class frequencies.
+    missing_label : default=-1
+        What marks an unknown label, besides None, NaN and blanks.
 
     Attributes
     ----------
@@ -64,7 +87,10 @@ class GaussianMixture(MixtureEstimator):
     means_ : (K, D)
         Component means.
     covariances_, precisions_, precisions_cholesky_ : array
-        Full (K, D, D), tied (D, D), diag (K, D) or spherical (K,).
+        Full (K, D, D), tied (D, D), diag (K, D), spherical (K,), or factor (K, D, 1 + n_factors).
+        The last hold side by side: noise variances psi, then loadings Lambda, the covariance
+        being Lambda Lambda' + diag(psi); 1 / psi, then W', the precision being
+        diag(1 / psi) - W' W; and 1 / sqrt(psi), then W'.
     converged_ : bool
         Whether the kept start converged.
     n_iter_ : int
@@ -72,7 +98,20 @@ class GaussianMixture(MixtureEstimator):
     lower_bound_ : float
         Its last mean log-likelihood per row, in nats; minus infinity without an iteration.
     lower_bounds_ : list of float
-        One for each of its iterations, before the maximisation that ends it.
+        One for each of its iterations, before the maximisation that ends it; iterations that
+        'squarem' took back have none.
+    n_reborn_ : int
+        Components that lost their rows or collapsed during it, and were started again.
+    n_falls_ : int
+        Its iterations after which the log-likelihood had fallen: by `reg_covar`, or rounding.
+    classes_ : (C,)
+        Classes, sorted, once labels were seen.
+    class_probs_ : (K, C)
+        p(y|k), rows summing to 1.
+    labelled_rows_ : (K,)
+        How many labelled rows (a sum of shares) each component rests its name on.
+    unnamed_components_ : (U,) of int
+        Components that no labelled row reached.
     n_features_in_ : int
         Features of the rows, D.
     feature_names_in_ : (D,) of str
@@ -82,6 +121,13 @@ class GaussianMixture(MixtureEstimator):
     ----------
     Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM
     algorithm".
+    Ghahramani and Jordan (1994), "Supervised learning from incomplete data via an EM approach":
+    missing entries.
+    Ghahramani and Hinton (1996), "The EM algorithm for mixtures of factor analyzers".
+    Varadhan and Roland (2008), "Simple and globally convergent methods for accelerating the
+    convergence of any EM algorithm": 'squarem'.
+    Cappe and Moulines (2009), "On-line expectation-maximization algorithm for latent data
+    models": `partial_fit`.
 
     Examples
     --------
@@ -162,13 +208,10 @@ class GaussianMixture(MixtureEstimator):
             family, mixture = completion.condition(model, seen, row[seen], crew)
         answer = GaussianMixture(**self.get_params())
         answer.set_params(covariance_type=family.name)
-        answer._keep_mixture(mixture, self._dtype)
+        answer._keep(EmFit(mixture, None, [], 0, self.converged_, 0, 0), self._dtype)
         answer.n_features_in_ = int((~seen).sum())
         if hasattr(self, "feature_names_in_"):
             answer.feature_names_in_ = self.feature_names_in_[~seen]
-        answer.lower_bounds_, answer.lower_bound_ = [], -np.inf
-        answer.n_iter_, answer.converged_ = 0, self.converged_
-        answer.n_reborn_ = answer.n_falls_ = 0
         if hasattr(self, "classes_"):
             answer.keep_names(self.classes_, self.class_probs_, self.labelled_rows_)
         return answer
@@ -189,7 +232,7 @@ class GaussianMixture(MixtureEstimator):
         for feature, value in given.items():
             if isinstance(feature, str) and feature in names:
                 row[names.index(feature)] = value
-            elif isinstance(feature, Integral) and 0 <= feature < n_features:
+            elif isinstance(feature, int | np.integer) and 0 <= feature < n_features:
                 row[feature] = value
             else:
                 raise InputError(
@@ -199,9 +242,7 @@ class GaussianMixture(MixtureEstimator):
         return row
 
     def _family(self) -> Gaussian:
-        if self.covariance_type == "factor":
-            return FactorAnalytic(self.n_factors)
-        return GAUSSIAN[self.covariance_type]
+        return gaussian_family(self.covariance_type, self.n_factors)
 
     def _regularisation(self) -> tuple[float, bool]:
         return self.reg_covar, self.relative_reg_covar
@@ -246,12 +287,12 @@ class GaussianMixture(MixtureEstimator):
         self.precisions_ = self._family().precisions(factors).astype(means.dtype)
 
     def _keep_mixture(self, mixture: Mixture, dtype: np.dtype) -> None:
-        weights, means, covariances, factors = mixture
-        self.weights_ = weights.astype(dtype)
-        self.means_ = means.astype(dtype)
-        self.covariances_ = covariances.astype(dtype)
-        self.precisions_cholesky_ = factors.astype(dtype)
-        self.precisions_ = self._family().precisions(factors).astype(dtype)
+        precisions = self._family().precisions(mixture.factors)
+        # In C order, as they are read from files: products of another order round otherwise.
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = (
+            array.astype(dtype, order="C") for array in mixture
+        )
+        self.precisions_ = precisions.astype(dtype, order="C")
 
     def _check_parameters(self) -> None:
         check_choice("covariance_type", self.covariance_type, GAUSSIAN)

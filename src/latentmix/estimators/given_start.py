@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from latentmix.errors import InputError
+from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families import Gaussian
 from latentmix.training.em_start import Start
 
@@ -48,7 +49,7 @@ def given_means(shape: tuple[int, int], weights_init: Any, means_init: Any) -> S
     return Start(weights, _finite("means", "means_init", means_init, shape))
 
 
-def _finite(name: str, parameter: str, value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+def _finite(name: str, parameter: str, value: Any, shape: tuple[int, ...]) -> Floats | None:
     """Return the array in float64, of that shape and finite; `name` is scikit-learn's."""
     if value is None:
         return None
@@ -71,7 +72,7 @@ def _finite(name: str, parameter: str, value: Any, shape: tuple[int, ...]) -> np
     return array
 
 
-def _weights(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+def _weights(value: Any, shape: tuple[int, ...]) -> Floats | None:
     weights = _finite("weights", "weights_init", value, shape)
     if weights is None:
         return None
@@ -93,16 +94,11 @@ def _weights(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     return weights
 
 
-def _covariances(family: Gaussian, name: str, precisions: np.ndarray) -> np.ndarray:
+def _covariances(family: Gaussian, name: str, precisions: Floats) -> Floats:
     """Return the covariances whose inverses are given, which must be positive (definite)."""
-    if family.name in ("full", "tied"):
-        _check_matrices(name, precisions)
-    elif family.name != "factor" and precisions.min() <= 0:
-        component = int(np.argmin(precisions.reshape(len(precisions), -1).min(axis=1)))
-        raise InputError(
-            f"The parameter '{name}' should be positive, but precisions_init has the least value "
-            f"{precisions.min():.5g}, in component {component}. Give the inverses of variances."
-        )
+    fault = family.fault(precisions)
+    if fault is not None:
+        raise InputError(f"The parameter '{name}' {fault}")
     covariances = family.from_precisions(precisions)
     valid = np.isfinite(family.factors(covariances)).reshape(len(covariances), -1).all(axis=1)
     if not valid.all():
@@ -112,17 +108,3 @@ def _covariances(family: Gaussian, name: str, precisions: np.ndarray) -> np.ndar
             f"gives component {component} no covariance. Give the inverses of covariances."
         )
     return covariances
-
-
-def _check_matrices(name: str, precisions: np.ndarray) -> None:
-    """Refuse a matrix that is not symmetric or has an eigenvalue of 0 or below."""
-    for component, matrix in enumerate(precisions if precisions.ndim == 3 else [precisions]):
-        where = f" of component {component}" if precisions.ndim == 3 else ""
-        symmetric = np.allclose(matrix, matrix.T)
-        least = float(np.linalg.eigvalsh(matrix).min())
-        if not symmetric or least <= 0:
-            fault = f"has the least eigenvalue {least:.5g}" if symmetric else "is not symmetric"
-            raise InputError(
-                f"The parameter '{name}' should be symmetric, positive-definite, but the matrix"
-                f"{where} in precisions_init {fault}. Give the inverses of covariance matrices."
-            )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from abc import abstractmethod
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
@@ -18,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.labels import KnownLabels, known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
-from latentmix.estimators.row_sources import check_matrix, is_stream, source_of
+from latentmix.estimators.row_sources import check_matrix, float_type, is_stream, stream_of
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.validation import (
     check_choice,
@@ -40,7 +39,14 @@ from latentmix.training.em_start import INITIALISATIONS, Start
 from latentmix.training.events import Listener, nobody
 from latentmix.training.sources import ArraySource, Source
 
-log = logging.getLogger(__name__)
+
+class _Rows(NamedTuple):
+    """What `fit` is given: a source, and the matrix and its known labels, where there are any."""
+
+    source: Source
+    dtype: np.dtype
+    matrix: np.ndarray | None
+    known: KnownLabels | None
 
 
 # scikit-learn carries no types, so its classes are Any.
@@ -51,6 +57,8 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
     `random_state`, `warm_start`, `verbose`, `verbose_interval`, `acceleration`, `smoothing` and
     `missing_label`.
     """
+
+    _online: OnlineMixture | None = None
 
     @abstractmethod
     def _family(self) -> Family:
@@ -118,18 +126,8 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
             For a parameter outside its domain.
         """
         self._check_parameters()
-        known = None
-        if is_stream(X):
-            source = source_of(self, X, sample_weight, labels)
-            n_rows, dtype = None, np.dtype(np.float64)
-        else:
-            X = check_matrix(self, X, reset=True, min_rows=2)
-            self._check_values(X)
-            known = None if labels is None else self._known(labels, len(X))
-            weights = None if sample_weight is None else check_weights(sample_weight, len(X))
-            source = ArraySource(X, weights, None if known is None else _numbers(known, len(X)))
-            n_rows, dtype = len(X), X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
-        self._check_enough(n_rows)
+        rows = self._rows(X, sample_weight, labels)
+        source = rows.source
         given = self._given(source.n_features)
         continuing = self.warm_start and hasattr(self, "converged_")
         rule = self._rule(self._previous(source.n_features) if continuing else given)
@@ -140,10 +138,10 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         fit = fit_em(source, rule, seeds, listener, keeper)
         if isinstance(keeper, FolderKeeper):
             keeper.remove()
-        self._keep(fit, dtype)
+        self._keep(fit, rows.dtype)
         self._forget_names()
-        if known is not None:
-            self._keep_classes(X, known, fit)
+        if rows.matrix is not None and rows.known is not None:
+            self._keep_classes(rows.matrix, rows.known, fit)
         self._warn_unless_converged()
         return self
 
@@ -167,19 +165,19 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
             As `fit` does, and for a block of another width.
         """
         self._check_parameters()
-        online: OnlineMixture | None = getattr(self, "_online", None)
+        online = self._online
         X = check_matrix(self, X, reset=online is None)
         self._check_values(X)
         weights = None if sample_weight is None else check_weights(sample_weight, len(X))
         source = ArraySource(X, weights)
         if online is None:
-            self._check_enough(len(X))
             rule = self._rule(self._given(X.shape[1]))
             seed = draw_seeds(self.random_state, 1)[0]
             online = OnlineMixture.begin(source, rule, seed)
+            self._forget_names()
         else:
             online.add(source)
-        self._keep(online.fit(), X.dtype if X.dtype.kind == "f" else np.dtype(np.float64))
+        self._keep(online.fit(), float_type(X))
         self._online = online
         return self
 
@@ -262,7 +260,24 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         X = check_matrix(self, X, reset=False)
         with Crew() as crew:
             filled = completion.impute(Model(self._family(), self._mixture()), X, crew)
-        return filled.astype(X.dtype if X.dtype.kind == "f" else np.float64, copy=False)
+        return filled.astype(float_type(X), copy=False)
+
+    def _rows(self, X: Any, sample_weight: Any, labels: Any) -> _Rows:
+        """Return what `fit` is given, checked."""
+        if is_stream(X):
+            if sample_weight is not None or labels is not None:
+                raise InputError(
+                    "sample_weight and labels go with a matrix, but X is a stream of blocks. Give "
+                    "the rows as an array, in memory or memory-mapped."
+                )
+            stream = stream_of(self, X, self._check_values)
+            return _Rows(stream, np.dtype(np.float64), None, None)
+        X = check_matrix(self, X, reset=True, min_rows=2)
+        self._check_values(X)
+        known = None if labels is None else self._known(labels, len(X))
+        weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+        source = ArraySource(X, weights, None if known is None else _numbers(known, len(X)))
+        return _Rows(source, float_type(X), X, known)
 
     def _rule(self, start: Start) -> EmRule:
         reg_covar, relative = self._regularisation()
@@ -285,7 +300,8 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
 
     @property
     def _dtype(self) -> np.dtype:
-        return self.means_.dtype
+        dtype: np.dtype = self.means_.dtype
+        return dtype
 
     def _answers(self, X: Any) -> Answers:
         """Return log p(x), (N,), and p(k|x), (N, K), in float64."""
@@ -312,14 +328,6 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
                 "with label(X, labels) after fit."
             )
         return known
-
-    def _check_enough(self, n_rows: int | None) -> None:
-        if n_rows is not None and n_rows < self.n_components:
-            raise InputError(
-                "Expected n_samples >= n_components but got n_components = "
-                f"{self.n_components}, n_samples = {n_rows}. Give more rows or ask for fewer "
-                "components."
-            )
 
     def _check_parameters(self) -> None:
         check_choice("init_params", self.init_params, INITIALISATIONS)

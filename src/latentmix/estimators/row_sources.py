@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 
 from latentmix.errors import InputError, MissingError
 from latentmix.estimators.validation import check_rows
-from latentmix.training.sources import ArraySource, Source, StreamSource
+from latentmix.training.sources import StreamSource
 
 ROWS_PER_PARQUET_BLOCK = 65_536
 
@@ -41,26 +41,14 @@ def is_stream(X: Any) -> bool:
     return True
 
 
-def source_of(
-    estimator: Any,
-    X: Any,
-    weights: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-) -> Source:
-    """Return the rows as a source for EM, and set the estimator's `n_features_in_`.
+def stream_of(estimator: Any, X: Any, check_values: Callable[[np.ndarray], None]) -> StreamSource:
+    """Return a stream as a source for EM, and set the estimator's `n_features_in_`.
 
     Raises
     ------
     InputError
-        For a wrong shape, or infinite values; missing entries are NaN.
+        For a block of a wrong shape, or one that `check_values` refuses.
     """
-    if not is_stream(X):
-        return ArraySource(check_matrix(estimator, X, reset=True), weights, labels)
-    if weights is not None or labels is not None:
-        raise InputError(
-            "sample_weight and labels go with a matrix, but X is a stream of blocks. Give the rows "
-            "as an array, in memory or memory-mapped."
-        )
     blocks = _Parquet(Path(X)) if isinstance(X, str | Path) else X
     first = next(iter(blocks), None)
     if first is None:
@@ -72,7 +60,9 @@ def source_of(
 
     def again() -> Iterator[np.ndarray]:
         for number, block in enumerate(blocks):
-            yield check_block(block, number, width)
+            rows = check_block(block, number, width)
+            check_values(rows)
+            yield rows
 
     return StreamSource(again, width)
 
@@ -84,6 +74,11 @@ def check_matrix(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> n
     """
     dtypes = (np.float64, np.float32, np.uint8)
     return check_rows(estimator, X, dtypes=dtypes, reset=reset, min_rows=min_rows, missing=True)
+
+
+def float_type(X: np.ndarray) -> np.dtype:
+    """Return the dtype of answers about X: its own, or float64 for integers."""
+    return X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
 
 
 def check_block(block: Any, number: int, width: int | None) -> np.ndarray:

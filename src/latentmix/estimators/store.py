@@ -143,6 +143,8 @@ def _write_mixture(
         "converged": bool(mixture.converged_),
         "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
         "n_iter": int(mixture.n_iter_),
+        "n_reborn": int(getattr(mixture, "n_reborn_", 0)),
+        "n_falls": int(getattr(mixture, "n_falls_", 0)),
     }
     tensors = {
         key: getattr(mixture, name) for name, key in _TENSORS.items() if hasattr(mixture, name)
@@ -214,6 +216,7 @@ def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> Any:
     mixture.converged_, mixture.lower_bounds_ = stored["converged"], bounds
     mixture.lower_bound_ = bounds[-1] if bounds else -np.inf
     mixture.n_iter_ = stored.get("n_iter", len(bounds))
+    mixture.n_reborn_, mixture.n_falls_ = stored.get("n_reborn", 0), stored.get("n_falls", 0)
     _set_features(mixture, mixture.means_.shape[1], record)
     return mixture
 

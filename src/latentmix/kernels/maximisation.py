@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.expectation import Model, Statistics
@@ -26,10 +26,14 @@ LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float64).tiny))
 
 
 class Maximised(NamedTuple):
-    """The model after the M step, and which of its components (K,) were born again."""
+    """The model after the M step, and which of its components (K,) were born again.
+
+    Of those, `collapsed` had rows and no covariance, the others no rows.
+    """
 
     model: Model
-    reborn: np.ndarray
+    reborn: Bool[np.ndarray, " K"]
+    collapsed: Bool[np.ndarray, " K"]
 
 
 def maximise(
@@ -64,7 +68,7 @@ def maximise(
     if lost.any() and not lost.all():
         mixture = _reborn(model.family, mixture, guarded, statistics, lost)
     names = _class_probs(model, statistics, smoothing)
-    return Maximised(Model(model.family, mixture, names), lost)
+    return Maximised(Model(model.family, mixture, names), lost, lost & ~dead)
 
 
 def _class_probs(model: Model, statistics: Statistics, smoothing: float) -> Floats | None:

@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 # A fall of the log-likelihood by less, relative to its size, is rounding.
 RELATIVE_ROUNDING = 1e-9
 
-# Components that collapse may be started again so many times K before the fit is given up.
+# Components may be started again so many times K; then the fit fails if one collapses once more,
+# and no longer waits for those that are empty.
 MOST_REPAIRS = 3
 
 
@@ -90,20 +91,22 @@ class Ascent:
             else:
                 self.failed = True
             return None
-        improved, reborn = self.improve(self.model, statistics)
+        improved, reborn, collapsed = self.improve(self.model, statistics)
         valid = np.isfinite(improved.mixture.factors).all()
         if self._could_be_rounding and (not valid or reborn.any()):
             # Before a component is given up: its covariance may have been lost to rounding.
             self._look_closer()
             return None
         n_reborn = int(reborn.sum())
-        self.repaired = n_reborn > 0
         if n_reborn:
             self.n_reborn += n_reborn
             log.info("iteration %d: %d components were started again", self.n_iter, n_reborn)
-        if not valid or self.n_reborn > MOST_REPAIRS * len(reborn):
+        given_up = self.n_reborn > MOST_REPAIRS * len(reborn)
+        if not valid or (given_up and collapsed.any()):
             self.failed = True
             return None
+        # Components that still find no row, as where rows are fewer than they, may stay empty.
+        self.repaired = n_reborn > 0 and not given_up
         return improved
 
     @property

@@ -74,7 +74,7 @@ class OnlineMixture:
         n_rows = len(source.x)
         step = (1 + self.n_rows / n_rows) ** -STEP_EXPONENT
         self.running = _mixed(_recentred(self.running, self.model), _per_row(block), step)
-        improved, reborn = maximise(
+        improved, reborn, _ = maximise(
             self.model, self.running, self.units.reg_covar, self.rule.smoothing
         )
         self.n_reborn += int(reborn.sum())

@@ -166,9 +166,9 @@ class Starter:
         """Return each row's starting component, -1 for none, and the centres, scaled."""
         n_rows = len(self.points)
         if method == "random_from_data":
-            chosen = random.choice(
-                n_rows, n_components, replace=False, p=self.weights / self.weights.sum()
-            )
+            shares = self.weights / self.weights.sum()
+            # Where fewer rows have any weight, some are chosen twice.
+            chosen = random.choice(n_rows, n_components, n_rows < n_components, shares)
         elif method == "k-means++":
             chosen = kmeans.plus_plus(random, self.points, self.weights, n_components)
         else:

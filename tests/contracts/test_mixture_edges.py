@@ -1,0 +1,139 @@
+"""Mixtures at the edges of what they are given: rare labels, empty blocks, rows without weight."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from latentmix import BernoulliMixture, GaussianMixture, load
+from latentmix.errors import InputError
+from latentmix.kernels.families import GAUSSIAN
+from latentmix.training import sources
+
+
+class Blocks:
+    """A stream that can be read again."""
+
+    def __init__(self, *blocks):
+        self.blocks = blocks
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+
+@pytest.fixture
+def rows():
+    x = np.random.RandomState(0).randn(200, 3)
+    x[100:] += 6
+    return x
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.r_[0, np.full(3998, -1), 1],
+        np.r_[np.zeros(2000), np.ones(1999), 2],
+        np.r_[np.zeros(2000), np.full(1999, 2), 1],
+    ],
+    ids=["two labelled rows", "one row of the last class", "one row of a class between"],
+)
+def test_a_class_may_be_missing_from_the_rows_that_starts_are_drawn_from(monkeypatch, labels):
+    monkeypatch.setattr(sources, "ROWS_FOR_START", 1000)
+    x = np.random.RandomState(0).randn(4000, 2)
+    x[2000:] += 6
+    mixture = GaussianMixture(3, max_iter=300, random_state=0).fit(x, labels=labels.astype(int))
+    assert mixture.class_probs_.shape == (3, len(mixture.classes_))
+    np.testing.assert_allclose(mixture.class_probs_.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("covariance_type", sorted(GAUSSIAN))
+def test_a_stream_may_hold_an_empty_block(rows, covariance_type):
+    whole = GaussianMixture(2, covariance_type=covariance_type, random_state=0)
+    parts = GaussianMixture(2, covariance_type=covariance_type, random_state=0)
+    whole.fit(Blocks(rows[:90], rows[90:]))
+    parts.fit(Blocks(rows[:90], rows[:0], rows[90:]))
+    np.testing.assert_array_equal(parts.means_, whole.means_)
+
+
+def test_a_stream_needs_as_many_rows_as_components(rows):
+    with pytest.raises(InputError, match="n_samples >= n_components"):
+        GaussianMixture(5).fit(Blocks(rows[:2], rows[2:4]))
+
+
+def test_values_of_a_stream_are_checked(rows):
+    with pytest.raises(InputError, match="BernoulliMixture needs"):
+        BernoulliMixture(2).fit(Blocks((rows > 3) * 1.0, rows))
+
+
+def test_rows_of_missing_entries_alone_get_the_weights(rows):
+    mixture = BernoulliMixture(2, random_state=0).fit((rows > 3) * 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shares = mixture.predict_proba(np.full((1, 3), np.nan))
+    np.testing.assert_allclose(shares[0], mixture.weights_)
+
+
+def test_fewer_rows_with_weight_than_components_are_chosen_twice(rows):
+    weights = np.zeros(200)
+    weights[[0, 150]] = 1
+    mixture = GaussianMixture(3, init_params="random_from_data", random_state=0)
+    mixture.fit(rows, sample_weight=weights)
+    np.testing.assert_allclose(mixture.weights_ @ mixture.means_, rows[[0, 150]].mean(axis=0))
+
+
+def test_the_first_block_says_that_a_family_cannot_learn_online(rows):
+    with pytest.raises(InputError, match="partial_fit is not available"):
+        GaussianMixture(2, covariance_type="factor").partial_fit(rows)
+
+
+def test_a_first_block_that_collapses_is_refused():
+    with pytest.raises(InputError, match="ill-defined empirical covariance"):
+        GaussianMixture(2, reg_covar=0).partial_fit(np.ones((20, 2)))
+
+
+def test_names_go_when_components_begin_anew(rows):
+    mixture = GaussianMixture(2, random_state=0).fit(rows)
+    mixture.label(rows, [0] * 100 + [1] * 100)
+    mixture.partial_fit(rows[::-1])
+    assert not hasattr(mixture, "classes_")
+
+
+@pytest.mark.parametrize("precision", [0.0, 1.0])
+def test_precisions_of_factors_that_belong_to_no_covariance_are_refused(rows, precision):
+    mixture = GaussianMixture(
+        2, covariance_type="factor", precisions_init=np.full((2, 3, 3), precision)
+    )
+    with pytest.raises(InputError, match="positive-definite"):
+        mixture.fit(rows)
+
+
+@pytest.mark.parametrize("max_iter", range(2, 12))
+def test_an_accelerated_fit_does_not_end_with_a_leap_not_looked_at(max_iter):
+    x = np.random.RandomState(0).randn(300, 2)
+    mixture = GaussianMixture(
+        4, acceleration="squarem", max_iter=max_iter, tol=0, reg_covar=0, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mixture.fit(x)
+    assert mixture.score(x) >= mixture.lower_bound_ - 1e-9
+
+
+def test_a_loaded_mixture_has_every_attribute_of_a_fitted_one(rows, tmp_path):
+    mixture = GaussianMixture(2, random_state=0).fit(rows)
+    mixture.n_reborn_ = 3
+    mixture.save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert loaded.n_reborn_ == 3
+    public = {name for name in vars(mixture) if name.endswith("_")}
+    assert public == {name for name in vars(loaded) if name.endswith("_")}
+
+
+@pytest.mark.parametrize("covariance_type", sorted(GAUSSIAN))
+def test_components_without_a_row_of_their_own_do_not_end_the_fit(covariance_type):
+    x = np.repeat([[0.0] * 5, [1.0] * 5], 5, axis=0)
+    mixture = GaussianMixture(
+        10, covariance_type=covariance_type, random_state=0, max_iter=1000
+    ).fit(x)
+    assert mixture.converged_
+    np.testing.assert_array_equal(mixture.predict(x), np.repeat(mixture.predict(x[[0, 5]]), 5))
