@@ -12,13 +12,20 @@ from jaxtyping import Float
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, Rows, answers, patterns_of
+from latentmix.kernels.expectation import Model, Rows, answers, patterns_of, refuse_infinite
 from latentmix.kernels.families import Family, Mixture
 
 
 def impute(model: Model, x: Float[Floats, "N D"], crew: Crew) -> Float[Floats, "N D"]:
-    """Return the rows with each NaN replaced by its conditional expectation."""
+    """Return the rows with each NaN replaced by its conditional expectation.
+
+    Raises
+    ------
+    InputError
+        If a value is infinite.
+    """
     filled = np.array(x, np.float64)
+    refuse_infinite(filled, slice(0, len(filled)))
     patterns = patterns_of(filled)
     if patterns is None:
         return filled

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.families import Family, Mixture
@@ -72,6 +73,18 @@ def patterns_of(x: np.ndarray) -> list[Pattern] | None:
     return [Pattern(~missing[rows[0]], np.sort(rows)) for rows in groups]
 
 
+def refuse_infinite(x: np.ndarray, rows: Block) -> None:
+    """Raise InputError if some of `rows` of x hold an infinite value, saying where the first is."""
+    infinite = np.argwhere(np.isinf(x[rows]))
+    if len(infinite):
+        place, column = infinite[0]
+        row = rows.start + place if isinstance(rows, slice) else rows[place]
+        raise InputError(
+            f"X contains NaN or infinity: {x[row, column]} at row {row}, column {column}. Expected "
+            "finite numbers, or NaN where one is missing; fill in or drop those rows."
+        )
+
+
 class Model(NamedTuple):
     """A mixture in scaled units, and log p(y|k), (K, C), where there are classes.
 
@@ -112,12 +125,17 @@ def block_rows(n_rows: int, width: int, n_threads: int) -> int:
 
 @dataclass
 class _Prepared:
-    """A model made ready for a pass: theta, and which components are taken centred."""
+    """A model made ready for a pass: theta, and which components are taken centred.
+
+    `sound` says that every parameter is a number: log p(x, k) can then be NaN for a row that is
+    too far away alone.
+    """
 
     model: Model
     theta: Float[Floats, "K P"]
     centred: Int[np.ndarray, " L"]
     constants: Float[Floats, " K"]
+    sound: bool
 
     @classmethod
     def of(cls, model: Model) -> _Prepared:
@@ -131,12 +149,14 @@ class _Prepared:
             centred = np.flatnonzero(~(family.lost_digits(mixture) < EXPANDED_FORM_LIMIT))
         constants = np.zeros(0)
         if len(centred):
-            constants = family.constants(mixture) + log_weights
+            constants = family.constants(mixture)
         with np.errstate(all="ignore"):
             theta = family.natural(mixture)
-        theta[:, -1] += log_weights
         theta[centred] = 0.0  # overwritten anyway, and possibly not finite
-        return cls(model, theta, centred, constants)
+        sound = all(np.isfinite(part).all() for part in (theta, constants, mixture.factors))
+        theta[:, -1] += log_weights
+        constants = constants + log_weights if len(centred) else constants
+        return cls(model, theta, centred, constants, sound)
 
 
 class _Work:
@@ -160,7 +180,10 @@ class _Work:
         self.totals = [_Total.of(one) for one in prepared]
 
     def load(self, block: Block) -> Floats:
-        """Write phi of a block of rows; return it, (P, B)."""
+        """Write phi of a block of rows; return it, (P, B).
+
+        Rows without weight lie at 0: far away, 0 times their squares would not be 0.
+        """
         x = np.asarray(self.rows.x[block])
         if self.seen is not None:
             x = x[:, self.seen]
@@ -170,6 +193,10 @@ class _Work:
         linear = phi[start:-1]
         np.subtract(x.T, self.shift, out=linear)
         np.multiply(linear, self.inverse_scale, out=linear)
+        if self.rows.weights is not None:
+            unused = self.rows.weights[block] == 0
+            if unused.any():
+                linear[:, unused] = 0.0
         self.family.quadratic(linear, phi[:start])
         phi[-1] = 1.0
         return phi
@@ -213,12 +240,19 @@ class _Work:
         ]
 
 
-def normalise(logits: Floats) -> Floats:
-    """Turn log p(x, k), (K, B), into p(k|x) in place, and return log p(x), (B,), in nats."""
+def normalise(logits: Floats, *, sound: bool) -> Floats:
+    """Turn log p(x, k), (K, B), into p(k|x) in place, and return log p(x), (B,), in nats.
+
+    A row out of every component's reach has the least log-density; so has one whose distances
+    overflow to NaN, if the model is `sound`.
+    """
     peak = np.max(logits, axis=0)
-    if np.isneginf(peak).any():  # a row out of reach of every component
-        np.maximum(logits, LEAST_LOG_DENSITY, out=logits)
-        np.maximum(peak, LEAST_LOG_DENSITY, out=peak)
+    far = ~(peak > LEAST_LOG_DENSITY)
+    if not sound:
+        far &= ~np.isnan(peak)
+    if far.any():
+        near = np.fmax(logits[:, far], LEAST_LOG_DENSITY)
+        logits[:, far], peak[far] = near, np.max(near, axis=0)
     logits -= peak
     np.exp(logits, out=logits)
     mass: Floats = np.sum(logits, axis=0)
@@ -258,7 +292,7 @@ class _Total:
             known = np.flatnonzero(labels >= 0)
             classes = labels[known]
             logits[:, known] += names[:, classes]
-        log_density = normalise(logits)
+        log_density = normalise(logits, sound=self.prepared.sound)
         if weights is not None:
             logits *= weights
             self.log_likelihood += float(log_density @ weights)
@@ -417,7 +451,13 @@ class Answers(NamedTuple):
 
 
 def answers(model: Model, rows: Rows, crew: Crew) -> Answers:
-    """Return the log-density and the responsibilities of every row."""
+    """Return the log-density and the responsibilities of every row.
+
+    Raises
+    ------
+    InputError
+        If a value is infinite.
+    """
     n_rows, n_components = len(rows.x), len(model.mixture.means)
     found = Answers(np.empty(n_rows), np.empty((n_rows, n_components)))
     if rows.patterns is None:
@@ -441,7 +481,10 @@ def _answer(
             work = _Work([prepared], rows, seen, size)
             for block in mine:
                 logits = work.logits(work.load(block))
-                found.log_density[block] = normalise(logits)
+                log_density = normalise(logits, sound=prepared.sound)
+                if not (log_density > LEAST_LOG_DENSITY / 2).all():
+                    refuse_infinite(rows.x, block)
+                found.log_density[block] = log_density
                 found.responsibilities[block] = logits.T
 
     crew.run(share, _blocks(n_rows, numbers, size))
