@@ -16,11 +16,22 @@ if TYPE_CHECKING:
         GaussianMixture,
         LatentMixture,
         PoissonMixture,
+        Selection,
         load,
+        select_n_components,
     )
 
 __version__ = "0.1.0"
-__all__ = ["VAE", "BernoulliMixture", "GaussianMixture", "LatentMixture", "PoissonMixture", "load"]
+__all__ = [
+    "VAE",
+    "BernoulliMixture",
+    "GaussianMixture",
+    "LatentMixture",
+    "PoissonMixture",
+    "Selection",
+    "load",
+    "select_n_components",
+]
 
 
 def __getattr__(name: str) -> object:

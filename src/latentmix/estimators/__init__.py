@@ -9,10 +9,20 @@ if TYPE_CHECKING:
     from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
     from latentmix.estimators.gaussian_mixture import GaussianMixture
     from latentmix.estimators.latent_mixture import LatentMixture
+    from latentmix.estimators.selection import Selection, select_n_components
     from latentmix.estimators.store import load
     from latentmix.estimators.vae import VAE
 
-__all__ = ["VAE", "BernoulliMixture", "GaussianMixture", "LatentMixture", "PoissonMixture", "load"]
+__all__ = [
+    "VAE",
+    "BernoulliMixture",
+    "GaussianMixture",
+    "LatentMixture",
+    "PoissonMixture",
+    "Selection",
+    "load",
+    "select_n_components",
+]
 
 # Loaded on first use: a mixture needs no JAX, and a command no estimator before it must.
 _HOMES = {
@@ -20,8 +30,10 @@ _HOMES = {
     "GaussianMixture": "gaussian_mixture",
     "LatentMixture": "latent_mixture",
     "PoissonMixture": "discrete_mixtures",
+    "Selection": "selection",
     "VAE": "vae",
     "load": "store",
+    "select_n_components": "selection",
 }
 
 

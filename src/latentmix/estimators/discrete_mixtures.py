@@ -18,8 +18,8 @@ class DiscreteMixture(MixtureEstimator):
 
     Parameters
     ----------
-    n_components : int, default=1
-        Number of components, K.
+    n_components : int or 'auto', default=1
+        Number of components, K; 'auto' takes as many as the rows call for, by BIC.
     tol : float, default=1e-3
         EM stops when the mean log-likelihood per row (nats) changes by less.
     max_iter : int, default=100
@@ -58,7 +58,7 @@ class DiscreteMixture(MixtureEstimator):
 
     def __init__(
         self,
-        n_components: int = 1,
+        n_components: int | str = 1,
         *,
         tol: float = 1e-3,
         max_iter: int = 100,
@@ -93,7 +93,7 @@ class DiscreteMixture(MixtureEstimator):
         return DISCRETE[self.family]
 
     def _given(self, n_features: int) -> Start:
-        shape = (self.n_components, n_features)
+        shape = (int(self.n_components), n_features)
         start = given_means(shape, self.weights_init, self.means_init)
         if start.means is not None:
             self._check_values(start.means)

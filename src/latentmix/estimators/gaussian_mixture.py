@@ -35,8 +35,8 @@ class GaussianMixture(MixtureEstimator):
 
     Parameters
     ----------
-    n_components : int, default=1
-        Number of components, K.
+    n_components : int or 'auto', default=1
+        Number of components, K; 'auto' takes as many as the rows call for, by BIC.
     covariance_type : {'full', 'tied', 'diag', 'spherical', 'factor'}, default='full'
         One matrix a component, one for all, one variance a feature, one variance a component, or
         low rank plus diagonal: `n_factors` loadings and one noise variance a feature.
@@ -117,6 +117,12 @@ class GaussianMixture(MixtureEstimator):
     feature_names_in_ : (D,) of str
         Their names, where X has any.
 
+    Notes
+    -----
+    With ``n_components='auto'`` K grows by splits and shrinks by merges, and the BIC of
+    `covariance_type` and of the types nested in it is compared (`n_components_` says what was
+    found). :func:`~latentmix.select_n_components` shows the table.
+
     References
     ----------
     Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM
@@ -141,7 +147,7 @@ class GaussianMixture(MixtureEstimator):
 
     def __init__(
         self,
-        n_components: int = 1,
+        n_components: int | str = 1,
         *,
         covariance_type: str = "full",
         tol: float = 1e-3,
@@ -250,7 +256,7 @@ class GaussianMixture(MixtureEstimator):
     def _given(self, n_features: int) -> Start:
         return given_start(
             self._family(),
-            (self.n_components, n_features),
+            (int(self.n_components), n_features),
             self.weights_init,
             self.means_init,
             self.precisions_init,

@@ -19,6 +19,12 @@ class KnownLabels(NamedTuple):
     indices: np.ndarray
     classes: np.ndarray
 
+    def among(self, rows: np.ndarray) -> KnownLabels:
+        """Return the labels of the rows that are chosen, (N,) bool, and the classes they have."""
+        kept = rows[self.rows]
+        numbers, indices = np.unique(self.indices[kept], return_inverse=True)
+        return KnownLabels(self.rows[kept], indices, self.classes[numbers])
+
 
 def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownLabels:
     """Separate known from unknown labels (`missing_label`, None, NaN or blank).
@@ -57,5 +63,7 @@ def _missing(label: object, missing_label: object) -> bool:
     if label is None or (isinstance(label, str) and label.strip() == ""):
         return True
     if isinstance(label, Real) and math.isnan(label):
+        return True
+    if type(label).__name__ == "NAType":  # pandas.NA, which is neither equal nor unequal
         return True
     return type(label) is not bool and label == missing_label

@@ -149,7 +149,7 @@ class LatentMixture(
         vae = _seeded(VAE() if self.vae is None else self.vae, vae_seed)
         mixture = _seeded(self._mixture(), mixture_seed)
         X = check_rows(self, X, dtypes=ROW_DTYPES, reset=True)
-        if len(X) < mixture.n_components:
+        if isinstance(mixture.n_components, Integral) and len(X) < mixture.n_components:
             raise InputError(
                 f"X has n_samples={len(X)} rows but n_components={mixture.n_components}. Expected "
                 "at least as many rows as components; give more rows or ask for fewer components."

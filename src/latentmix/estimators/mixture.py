@@ -35,9 +35,16 @@ from latentmix.training.em_ascent import ACCELERATIONS
 from latentmix.training.em_checkpoint import EmKeeper, FolderKeeper
 from latentmix.training.em_loop import EmFit, EmRule, fit_em, n_free_parameters
 from latentmix.training.em_online import OnlineMixture
+from latentmix.training.em_selection import grown_start
 from latentmix.training.em_start import INITIALISATIONS, Start
 from latentmix.training.events import Listener, nobody
 from latentmix.training.sources import ArraySource, Source
+
+# In place of a number of components: as many as the rows call for.
+AUTO = "auto"
+
+# Parameters that give a start.
+STARTS = ("weights_init", "means_init", "precisions_init")
 
 
 class _Rows(NamedTuple):
@@ -128,10 +135,13 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         self._check_parameters()
         rows = self._rows(X, sample_weight, labels)
         source = rows.source
-        given = self._given(source.n_features)
         continuing = self.warm_start and hasattr(self, "converged_")
-        rule = self._rule(self._previous(source.n_features) if continuing else given)
-        seeds = draw_seeds(self.random_state, 1 if continuing else self.n_init)
+        once = continuing or self.n_components == AUTO
+        seeds = draw_seeds(self.random_state, 1 if once else self.n_init)
+        start = self._start(source, seeds[0])
+        if continuing:
+            start = self._previous(source.n_features, rows.known)
+        rule = self._rule(start)
         keeper = EmKeeper() if checkpoint is None else FolderKeeper(Path(checkpoint))
         if self.verbose:
             listener = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
@@ -171,8 +181,8 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         weights = None if sample_weight is None else check_weights(sample_weight, len(X))
         source = ArraySource(X, weights)
         if online is None:
-            rule = self._rule(self._given(X.shape[1]))
             seed = draw_seeds(self.random_state, 1)[0]
+            rule = self._rule(self._start(source, seed))
             online = OnlineMixture.begin(source, rule, seed)
             self._forget_names()
         else:
@@ -258,6 +268,7 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         """
         check_is_fitted(self)
         X = check_matrix(self, X, reset=False)
+        self._check_values(X)
         with Crew() as crew:
             filled = completion.impute(Model(self._family(), self._mixture()), X, crew)
         return filled.astype(float_type(X), copy=False)
@@ -274,16 +285,31 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
             return _Rows(stream, np.dtype(np.float64), None, None)
         X = check_matrix(self, X, reset=True, min_rows=2)
         self._check_values(X)
-        known = None if labels is None else self._known(labels, len(X))
         weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+        known = None if labels is None else self._known(labels, len(X), weights)
         source = ArraySource(X, weights, None if known is None else _numbers(known, len(X)))
         return _Rows(source, float_type(X), X, known)
 
+    def _start(self, source: Source, seed: int) -> Start:
+        """Return what the parameters give of the start, or a grown one where they leave K open."""
+        if self.n_components != AUTO:
+            return self._given(source.n_features)
+        given = [name for name in STARTS if getattr(self, name, None) is not None]
+        if given:
+            raise ParameterError(
+                f"{given[0]} is given for components whose number is open (n_components='auto'). "
+                "Give n_components as an integer, or leave the start out."
+            )
+        return grown_start(source, self._rule(Start()), seed)
+
     def _rule(self, start: Start) -> EmRule:
         reg_covar, relative = self._regularisation()
+        n_components = self.n_components
+        if n_components == AUTO:
+            n_components = 1 if start.weights is None else len(start.weights)
         return EmRule(
             self._family(),
-            self.n_components,
+            n_components,
             self.init_params,
             self.tol,
             reg_covar,
@@ -297,6 +323,11 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
     def _n_parameters(self) -> int:
         mixture = self._mixture()
         return n_free_parameters(self._family(), *mixture.means.shape)
+
+    @property
+    def n_components_(self) -> int:
+        """Number of components of the fitted mixture: what 'auto' found."""
+        return len(self.weights_)
 
     @property
     def _dtype(self) -> np.dtype:
@@ -319,19 +350,33 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         with Crew() as crew:
             return answers(Model(family, mixture), rows, crew)
 
-    def _known(self, labels: Any, n_rows: int) -> KnownLabels:
+    def _known(self, labels: Any, n_rows: int, weights: np.ndarray | None) -> KnownLabels:
+        """Return the labels of rows with any weight."""
         known = known_labels(labels, n_rows, self.missing_label)
+        if weights is not None:
+            known = known.among(weights > 0)
+        if not len(known.classes):
+            raise InputError(
+                "sample_weight is 0 for every row with a label. Expected some labelled rows with "
+                "a weight above 0; leave labels out, or call label(X, labels) after fit."
+            )
         if len(known.classes) < 2:
             raise InputError(
-                f"labels holds one class alone, {known.classes[0]!r}, which teaches nothing. "
-                "Expected labels of at least two classes; leave labels out, or name components "
-                "with label(X, labels) after fit."
+                f"labels holds one class alone, {known.classes.tolist()[0]!r}, which teaches "
+                "nothing. Expected labels of at least two classes; leave labels out, or name "
+                "components with label(X, labels) after fit."
             )
         return known
 
     def _check_parameters(self) -> None:
         check_choice("init_params", self.init_params, INITIALISATIONS)
-        check_number("n_components", self.n_components, kind=Integral, least=1)
+        if self.n_components != AUTO:
+            if isinstance(self.n_components, str):
+                raise ParameterError(
+                    f"n_components={self.n_components!r} is unknown. Expected an integer >= 1, or "
+                    "'auto' for as many as the rows call for."
+                )
+            check_number("n_components", self.n_components, kind=Integral, least=1)
         check_number("n_init", self.n_init, kind=Integral, least=1)
         check_number("max_iter", self.max_iter, kind=Integral, least=0)
         check_number("tol", self.tol, least=0)
@@ -343,10 +388,11 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
             check_number("verbose", self.verbose, kind=Integral, least=0)
         check_number("verbose_interval", self.verbose_interval, kind=Integral, least=1)
 
-    def _previous(self, n_features: int) -> Start:
+    def _previous(self, n_features: int, known: KnownLabels | None) -> Start:
         """Return the last fit's solution to go on from."""
-        shape = (self.n_components, n_features)
         mixture = self._mixture()
+        n_components = len(mixture.means) if self.n_components == AUTO else self.n_components
+        shape = (n_components, n_features)
         fitted = self._family().shape(*shape)
         if mixture.means.shape != shape or mixture.covariances.shape != fitted:
             raise InputError(
@@ -354,7 +400,9 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
                 f"covariances_ of shape {mixture.covariances.shape}, but the parameters and X need "
                 f"{shape} and {fitted}. Set warm_start=False to start again."
             )
-        names = getattr(self, "class_probs_", None)
+        classes = getattr(self, "classes_", np.zeros(0))
+        same = known is not None and np.array_equal(known.classes, classes)
+        names = self.class_probs_ if same else None
         return Start(*mixture[:3], names, self.lower_bound_)
 
     def _keep(self, fit: EmFit, dtype: np.dtype) -> None:

@@ -17,12 +17,15 @@ from latentmix.estimators.validation import check_choice, check_number, check_we
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.families import GAUSSIAN
 from latentmix.training.em_loop import EmRule
-from latentmix.training.em_selection import NESTED, Candidate, Grower, grow
+from latentmix.training.em_selection import (
+    NESTED,
+    ROWS_FOR_SELECTION,
+    Candidate,
+    Grower,
+    grow,
+)
 
 CRITERIA = ("bic", "icl", "heldout")
-
-# Sizes are compared on so many rows at most, drawn evenly.
-ROWS_FOR_SELECTION = 20_000
 
 
 class SizeRow(NamedTuple):

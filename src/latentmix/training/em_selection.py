@@ -22,10 +22,12 @@ from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Rows, answers, expectation, patterns_of
 from latentmix.kernels.families import GAUSSIAN
 from latentmix.kernels.families.family import Moments
+from latentmix.kernels.maximisation import rescale
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_loop import EmRule, Fitting, n_free_parameters
+from latentmix.training.em_start import Start
 from latentmix.training.events import nobody
-from latentmix.training.sources import ArraySource
+from latentmix.training.sources import ArraySource, Source, summarise
 
 # The shapes that are special cases of a family's.
 NESTED = {
@@ -33,6 +35,9 @@ NESTED = {
     "tied": ("tied",),
     "diag": ("diag", "spherical"),
 }
+
+# Sizes are compared on so many rows at most, drawn evenly.
+ROWS_FOR_SELECTION = 20_000
 
 # Sizes beyond the best that are tried before growth ends, if every component looks like one.
 PATIENCE = 5
@@ -382,3 +387,21 @@ def _improved(
         if moved is not None and moved.n_components <= most and score(moved) < score(candidate):
             return _improved(grower, moved, moves, most, score)
     return candidate
+
+
+def grown_start(source: Source, rule: EmRule, seed: int) -> Start:
+    """Return a start of as many components as the rows call for, in the rows' own units.
+
+    Judged on a sample of the rows, and of the rule's family and those nested in it.
+    """
+    random = np.random.RandomState(seed)
+    sample = summarise(source, random).sample
+    chosen = np.sort(random.permutation(len(sample.x))[:ROWS_FOR_SELECTION])
+    with Crew() as crew:
+        grower = Grower(
+            sample.x[chosen], sample.weights[chosen], replace(rule, n_components=1), seed, crew
+        )
+        best = choose(grower, max(1, len(chosen) // 2))
+        units = grower.fitting.units
+        mixture = rescale(rule.family, best.model.mixture, units.shift, units.scale)
+    return Start(mixture.weights, mixture.means, mixture.covariances)
