@@ -1,0 +1,67 @@
+"""What the how-to for mixtures shows is run, block after block, and comes out as it says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "how-to-mixtures.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Return the names that the blocks leave behind."""
+    pytest.importorskip("pyarrow")
+    scope = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("howto"))
+        for number, block in enumerate(re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)):
+            exec(compile(block, f"{PAGE.name}, block {number}", "exec"), scope)
+    return scope
+
+
+@pytest.mark.parametrize("name", ["from_disk", "from_parquet", "from_blocks"])
+def test_rows_on_disk_give_the_answer_of_the_matrix(shown, name):
+    np.testing.assert_allclose(shown[name].means_, shown["mixture"].means_, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["online", "weighted", "incomplete", "best", "automatic"])
+def test_other_ways_to_fit_come_close(shown, name):
+    means = [np.sort(shown[other].means_[:, 0]) for other in (name, "mixture")]
+    assert len(means[0]) == 3
+    np.testing.assert_allclose(*means, atol=0.2)
+
+
+def test_a_few_labels_name_the_components(shown):
+    assert (shown["named"] == shown["kinds"]).mean() > 0.98
+    assert (shown["probabilities"].argmax(axis=1) == shown["kinds"]).mean() > 0.98
+    assert shown["accuracy"] > 0.98
+
+
+def test_what_is_missing_is_filled_in(shown):
+    assert np.isfinite(shown["filled"]).all()
+    np.testing.assert_allclose(shown["expected"], [0, 3], atol=0.3)
+
+
+def test_discrete_means_are_probabilities_and_rates(shown):
+    np.testing.assert_allclose(np.sort(shown["answers"].means_.mean(axis=1)), [0.1, 0.8], atol=0.05)
+    np.testing.assert_allclose(np.sort(shown["visits"].means_.mean(axis=1)), [2, 9], atol=0.3)
+
+
+def test_acceleration_takes_fewer_iterations(shown):
+    assert shown["quick"].n_iter_ < shown["plain"].n_iter_
+    assert shown["quick"].lower_bound_ > shown["plain"].lower_bound_ - 1e-3
+
+
+def test_an_ended_fit_leaves_no_checkpoint(shown):
+    assert shown["fitted"].converged_
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_every_link_of_the_docs_leads_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)\)", text):
+        assert "://" in target or (page.parent / target).exists(), target
