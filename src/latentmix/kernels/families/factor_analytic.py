@@ -164,11 +164,11 @@ class FactorAnalytic(Gaussian):
 
     def start(self, means: Floats, rows: Assigned) -> Mixture:
         """Return equal components whose factors are the principal axes of all deviations."""
-        lengths, weights = rows.lengths, rows.weights
-        deviations = rows.x.T * lengths - (means * lengths)[np.maximum(rows.nearest, 0)]
+        shares = np.sqrt(rows.weights / rows.weights.sum())
+        deviations = (rows.x.T - means[np.maximum(rows.nearest, 0)]) * shares[:, None]
         n_features = deviations.shape[1]
-        scaled = deviations * np.sqrt(weights / weights.sum())[:, None]
-        variances = np.sum(scaled**2, axis=0)
+        variances = np.sum(deviations**2, axis=0)
+        scaled = deviations * rows.lengths
         if n_features <= MOST_FEATURES_FOR_EIGENVECTORS:
             squares, axes = (part[..., ::-1].T for part in np.linalg.eigh(scaled.T @ scaled))
         else:
@@ -182,11 +182,14 @@ class FactorAnalytic(Gaussian):
         loads = np.zeros((n_features, self.n_factors))
         # The noise keeps half of each axis' variance, so that psi stays positive.
         halves = np.sqrt(np.maximum(squares[: len(axes)], 0) / 2)
-        loads[:, : len(axes)] = axes.T * halves
+        with np.errstate(all="ignore"):
+            loads[:, : len(axes)] = axes.T * halves / rows.lengths[:, None]
+            # So much is rounding, where one feature's length is next to nothing beside another's.
+            loads[~(np.sum(loads**2, axis=1) <= 2 * variances)] = 0.0
         least = 1e-6 * np.mean(variances) + np.finfo(float).tiny
         psi = np.maximum(variances - np.sum(loads**2, axis=1), 0) + least
         packed = np.concatenate([psi[:, None], loads], axis=1)
-        covariances = self.rescale(np.repeat(packed[None], len(means), axis=0), 1 / lengths)
+        covariances = np.repeat(packed[None], len(means), axis=0)
         equal = np.full(len(means), 1 / len(means))
         return Mixture(equal, means, covariances, self.factors(covariances))
 
@@ -229,9 +232,9 @@ class FactorAnalytic(Gaussian):
         return conditional(self.matrices(mixture), mixture, seen, values)
 
     def rescale(self, covariances: Floats, scale: Floats) -> Floats:
-        factors = np.broadcast_to(scale[:, None], covariances.shape[1:]).copy()
-        factors[:, 0] = scale**2
-        return covariances * factors
+        scaled = covariances * scale[:, None]
+        scaled[:, :, 0] *= scale
+        return scaled
 
     def draw(
         self, random: np.random.RandomState, mixture: Mixture, components: Int[np.ndarray, " S"]

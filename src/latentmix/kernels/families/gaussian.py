@@ -200,7 +200,7 @@ class _Matrix(ExpandedGaussian):
         return None
 
     def rescale(self, covariances: Floats, scale: Floats) -> Floats:
-        return covariances * np.outer(scale, scale)
+        return covariances * scale[:, None] * scale
 
 
 class Full(_Matrix):

@@ -125,7 +125,7 @@ class Diag(_Variances):
         return np.asarray(np.sum(np.log(mixture.factors), axis=1))
 
     def rescale(self, covariances: Floats, scale: Floats) -> Floats:
-        return covariances * scale**2
+        return covariances * scale * scale
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components, n_features)
@@ -180,7 +180,7 @@ class Spherical(_Variances):
         return n_features * np.log(mixture.factors)
 
     def rescale(self, covariances: Floats, scale: Floats) -> Floats:
-        return np.asarray(covariances * scale[0] ** 2)
+        return np.asarray(covariances * scale[0] * scale[0])
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_components,)
