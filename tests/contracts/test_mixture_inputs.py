@@ -397,10 +397,7 @@ def test_values_outside_the_domain_are_refused_in_blocks_and_when_imputing(kind,
     "method",
     [
         "fit", "partial_fit", "predict", "predict_proba", "score_samples", "score", "impute",
-        "label",
-        pytest.param(
-            "later partial_fit", marks=pytest.mark.xfail(strict=True, reason="taken silently")
-        ),
+        "label", "later partial_fit",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [GaussianMixture, PoissonMixture])

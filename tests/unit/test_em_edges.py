@@ -1,11 +1,10 @@
 """EM at the edges of what numbers hold: scales far apart, rows far away, few labels."""
 
-import warnings
-
 import numpy as np
 import pytest
 
 from latentmix import GaussianMixture
+from latentmix.errors import InputError
 from latentmix.kernels.families import GAUSSIAN
 
 pytestmark = pytest.mark.filterwarnings(
@@ -26,3 +25,13 @@ def test_features_in_units_as_far_apart_as_numbers_go(covariance_type):
     if covariance_type != "spherical":  # to which the first feature is nothing
         assert len(np.unique(answer[:60])) == len(np.unique(answer[60:])) == 1
     assert np.all(np.isfinite(mixture.score_samples(ROWS * lengths)))
+
+
+def test_a_block_past_all_squares_leaves_what_was_learnt():
+    mixture = GaussianMixture(2, random_state=0).partial_fit(ROWS)
+    with pytest.raises(InputError, match="largest value is 1e\\+200"):
+        mixture.partial_fit(np.concatenate([ROWS, [[1e200, 0]]]))
+    other = GaussianMixture(2, random_state=0).partial_fit(ROWS)
+    np.testing.assert_array_equal(
+        mixture.partial_fit(ROWS[::-1]).means_, other.partial_fit(ROWS[::-1]).means_
+    )

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentmix.errors import InputError
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, Statistics, expectation
+from latentmix.kernels.expectation import Model, Statistics, expectation, refuse_infinite
 from latentmix.kernels.families.family import Moments
 from latentmix.kernels.maximisation import maximise, rescale
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_loop import EmFit, EmRule, Fitting, best
 from latentmix.training.em_start import Units
 from latentmix.training.events import nobody
-from latentmix.training.sources import ArraySource
+from latentmix.training.sources import ROWS_A_TIME, ArraySource
 
 # Between 1/2 and 1 the steps add up to infinity and their squares do not, so that the mixture
 # converges and forgets its start (Cappe and Moulines, assumption 1).
@@ -65,12 +66,26 @@ class OnlineMixture:
         )
 
     def add(self, source: ArraySource) -> None:
-        """Take in a block."""
+        """Take in a block.
+
+        Raises
+        ------
+        InputError
+            If a value is infinite, or squares leave float64's range.
+        """
+        for start in range(0, len(source.x), ROWS_A_TIME):
+            refuse_infinite(source.x, slice(start, start + ROWS_A_TIME))
         with Crew() as crew:
             (rows,) = source.chunks(self.units.shift, self.units.scale)
             block = expectation([self.model], rows, crew)[0]
-        if not np.isfinite(block.log_likelihood) or not block.total > 0:
+        if not block.total > 0:
             return  # rows without weight say nothing
+        if not all(np.isfinite(part).all() for part in (block.log_likelihood, *block.moments)):
+            raise InputError(
+                "A row lies so far from the blocks before that its square is past float64's range "
+                f"(the largest value is {np.nanmax(np.abs(source.x)):.3g}). Expected blocks alike; "
+                "leave that row out, or rescale X."
+            )
         n_rows = len(source.x)
         step = (1 + self.n_rows / n_rows) ** -STEP_EXPONENT
         self.running = _mixed(_recentred(self.running, self.model), _per_row(block), step)
