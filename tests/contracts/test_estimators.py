@@ -1,5 +1,7 @@
 """What every estimator promises beyond scikit-learn's suite."""
 
+import subprocess
+import sys
 import threading
 
 import jax
@@ -223,3 +225,13 @@ def test_more_components_than_places_to_be_never_gives_nan():
     mixture = GaussianMixture(8, random_state=0, max_iter=30).fit(X)
     assert np.all(np.isfinite(mixture.means_)) and np.all(mixture.weights_ > 0)
     assert np.all(np.isfinite(mixture.score_samples(X)))
+
+
+def test_a_mixture_imports_no_jax():
+    program = (
+        "import sys, numpy as np\n"
+        "from latentmix import GaussianMixture\n"
+        "GaussianMixture(2, random_state=0).fit(np.arange(20.0).reshape(10, 2))\n"
+        "assert 'jax' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -1,14 +1,9 @@
-"""Which arrays a record holds: JAX's inside compiled functions, NumPy's in their answers."""
+"""The arrays that the mixtures compute with."""
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array
 
-# What the mixtures compute with: float64 arrays of NumPy.
+# Float64 arrays of NumPy, of any shape; jaxtyping's names say which.
 Floats = npt.NDArray[np.float64]
-
-ArrayT = TypeVar("ArrayT", Array, np.ndarray)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from latentmix.kernels.arrays import ArrayT
 from latentmix.kernels.elbo import kl_to_standard_normal, log_normal, reparameterise
+from latentmix.models.arrays import ArrayT
 from latentmix.models.blocks import map_blocks
 from latentmix.models.posteriors import Posterior
 from latentmix.models.vae import Network, Terms, prepare

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from latentmix.kernels.arrays import ArrayT
+from latentmix.models.arrays import ArrayT
 from latentmix.models.mlp import Dense
 
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from latentmix.kernels.arrays import ArrayT
 from latentmix.kernels.elbo import kl_to_standard_normal, reparameterise
+from latentmix.models.arrays import ArrayT
 from latentmix.models.likelihoods import LIKELIHOODS, Likelihood
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.posteriors import HEADS, Heads, Posterior

@@ -52,7 +52,7 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
         "part": part,
         "rows": len(rows),
         "labelled_rows": int((labels >= 0).sum()),
-        "n_components": run.model.mixture_.n_components,
+        "n_components": run.model.mixture_.n_components_,
         **clustering_scores(run.model, means, labels, dataset.class_names),
         "density": density_scores(run.model, rows, means, run.recipe.report.draws),
     }

@@ -274,7 +274,7 @@ def _siblings(
     model: LatentMixture, latents: Latents, recipe: Recipe, listener: Listener
 ) -> Iterator[LatentMixture]:
     """Yield the models of the table of scores: other numbers of components, other latents."""
-    own = (model.mixture_.n_components, model.latents)
+    own = (model.mixture_.n_components_, model.latents)
     for n_components in sorted({own[0], *recipe.report.n_components}):
         for kind in LATENTS:
             if (n_components, kind) != own:

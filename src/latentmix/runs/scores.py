@@ -25,7 +25,7 @@ def scores_of(model: LatentMixture, latents: Latents, parts: Parts, part: str) -
     mixture = model.mixture_
     labels = parts.labels(part)
     return {
-        "n_components": mixture.n_components,
+        "n_components": mixture.n_components_,
         "latents": model.latents,
         "log_likelihood": mixture.lower_bound_,
         "n_iter": mixture.n_iter_,

@@ -44,7 +44,7 @@ def write_history(models: Sequence[LatentMixture], out: Path) -> None:
         out / "figures" / "em.csv",
         ("n_components", "latents", "iteration", "log_likelihood"),
         (
-            (model.mixture_.n_components, model.latents, iteration, bound)
+            (model.mixture_.n_components_, model.latents, iteration, bound)
             for model in models
             for iteration, bound in enumerate(model.mixture_.lower_bounds_, start=1)
         ),
@@ -71,7 +71,7 @@ def write_tables(
             "name": dataset.name,
             "recipe": recipe.name,
             "feature_names": None if names is None else list(names),
-            "n_components": model.mixture_.n_components,
+            "n_components": model.mixture_.n_components_,
             "latents": model.latents,
             **explained_variance(latents.train(model.latents)),
         },
@@ -165,7 +165,7 @@ def _write_confusion(model: LatentMixture, latents: Latents, parts: Parts, path:
 
 
 def _write_clusters(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
-    n_components = model.mixture_.n_components
+    n_components = model.mixture_.n_components_
     train = answers_at(model, latents.means["train"]).components
     sizes = np.bincount(train, minlength=n_components)
     test = answers_at(model, latents.means["test"]).components
@@ -210,7 +210,7 @@ class _Name:
 
 def _component_names(model: LatentMixture) -> list[_Name]:
     if not hasattr(model, "classes_"):
-        return [_Name("", "")] * model.mixture_.n_components
+        return [_Name("", "")] * model.mixture_.n_components_
     best = model.class_probs_.argmax(axis=1)
     shares = model.class_probs_.max(axis=1)
     unnamed = set(model.unnamed_components_.tolist())

@@ -1,1 +1,1 @@
-"""Fitting: compiled (init, advance) rules, and the loops that call them and can be stopped."""
+"""Fitting: networks by compiled rules, mixtures by EM, in loops that can be stopped and resumed."""
