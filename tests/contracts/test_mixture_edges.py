@@ -73,12 +73,11 @@ def test_rows_of_missing_entries_alone_get_the_weights(rows):
     np.testing.assert_allclose(shares[0], mixture.weights_)
 
 
-def test_fewer_rows_with_weight_than_components_are_chosen_twice(rows):
+def test_rows_without_weight_make_no_component(rows):
     weights = np.zeros(200)
     weights[[0, 150]] = 1
-    mixture = GaussianMixture(3, init_params="random_from_data", random_state=0)
-    mixture.fit(rows, sample_weight=weights)
-    np.testing.assert_allclose(mixture.weights_ @ mixture.means_, rows[[0, 150]].mean(axis=0))
+    with pytest.raises(InputError, match="n_components = 3, n_samples = 2"):
+        GaussianMixture(3).fit(rows, sample_weight=weights)
 
 
 def test_the_first_block_says_that_a_family_cannot_learn_online(rows):

@@ -299,13 +299,11 @@ def test_what_are_no_rows_is_refused(rows, message):
         GaussianMixture(2).fit(rows)
 
 
-@pytest.mark.xfail(strict=True, reason="AssertionError in mid-fit")
 def test_blocks_that_can_be_read_once_are_refused():
     with pytest.raises(InputError, match="once"):
         GaussianMixture(2).fit(OnceOnly(ROWS[:100], ROWS[100:200], ROWS[200:]))
 
 
-@pytest.mark.xfail(strict=True, reason="fitted without a word")
 def test_a_stream_that_dwindles_is_refused():
     with pytest.raises(InputError, match="rows"):
         GaussianMixture(2).fit(Dwindling(ROWS[:100], ROWS[100:200], ROWS[200:]))
@@ -379,7 +377,6 @@ def test_values_outside_the_domain_are_refused(kind, bad):
 @pytest.mark.parametrize(
     ("kind", "bad"), [(BernoulliMixture, -0.5), (BernoulliMixture, 2.0), (PoissonMixture, -1.0)]
 )
-@pytest.mark.xfail(strict=True, reason="neither blocks nor impute are checked")
 def test_values_outside_the_domain_are_refused_in_blocks_and_when_imputing(kind, bad):
     X = rows_of("bernoulli")
     wrong = X.copy()

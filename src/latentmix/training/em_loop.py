@@ -72,11 +72,13 @@ class Fitting:
     def __init__(self, source: Source, rule: EmRule, seed: int, crew: Crew) -> None:
         self.source, self.rule, self.crew = source, rule, crew
         self.summary = summarise(source, np.random.RandomState(seed))
-        if self.summary.n_rows < rule.n_components:
+        # Rows without weight are as good as left out.
+        n_rows = len(self.summary.sample.x)
+        if n_rows < rule.n_components:
             raise InputError(
                 "Expected n_samples >= n_components but got n_components = "
-                f"{rule.n_components}, n_samples = {self.summary.n_rows}. Give more rows or ask "
-                "for fewer components."
+                f"{rule.n_components}, n_samples = {n_rows}. Give more rows or ask for fewer "
+                "components."
             )
         self.units = Units.of(
             rule.family, self.summary, rule.reg_covar, relative=rule.relative_reg_covar

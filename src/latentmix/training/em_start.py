@@ -166,9 +166,9 @@ class Starter:
         """Return each row's starting component, -1 for none, and the centres, scaled."""
         n_rows = len(self.points)
         if method == "random_from_data":
-            shares = self.weights / self.weights.sum()
-            # Where fewer rows have any weight, some are chosen twice.
-            chosen = random.choice(n_rows, n_components, n_rows < n_components, shares)
+            chosen = random.choice(
+                n_rows, n_components, replace=False, p=self.weights / self.weights.sum()
+            )
         elif method == "k-means++":
             chosen = kmeans.plus_plus(random, self.points, self.weights, n_components)
         else:
@@ -201,11 +201,11 @@ class Starter:
             return model
         known = np.flatnonzero(self.labels >= 0)
         means = model.mixture.means
-        nearest = one_hot(self._nearest(self.x[:, known], means), len(means))
+        nearest = one_hot(self._nearest(self.x[:, known], means), len(means)) * self.weights[known]
         counts = nearest @ one_hot(self.labels[known], len(self.class_counts)).T
         # One row's worth of all classes, also of those that the sample missed: no name is
         # excluded before EM has begun.
-        counts += self.class_counts / max(float(self.class_counts.sum()), 1.0)
+        counts += self.class_counts / max(float(self.class_counts.sum()), LEAST_PROBABILITY)
         probs = counts / np.maximum(counts.sum(axis=1, keepdims=True), LEAST_PROBABILITY)
         return model._replace(log_class_probs=np.log(np.maximum(probs, LEAST_PROBABILITY)))
 

@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 class Summary(NamedTuple):
     """What one look at all rows tells: sums are weighted, and leave missing entries out.
 
-    `class_counts` are the numbers of labelled rows that have any weight, where there are labels.
+    `class_counts` are the weights of the rows of each class, where there are labels.
     """
 
     n_rows: int
@@ -76,12 +76,29 @@ class StreamSource:
     def __init__(self, again: Callable[[], Iterable[np.ndarray]], n_features: int) -> None:
         self.again = again
         self.n_features = n_features
+        self._n_rows: int | None = None
 
     def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
-        """Yield block after block."""
+        """Yield block after block.
+
+        Raises
+        ------
+        InputError
+            If there were not as many rows as the first time.
+        """
+        n_rows = 0
         for x in self.again():
+            n_rows += len(x)
             if len(x):
                 yield Rows(x, shift, scale, patterns=patterns_of(x))
+        if self._n_rows is None:
+            self._n_rows = n_rows
+        if n_rows != self._n_rows:
+            raise InputError(
+                f"X gave {self._n_rows} rows when it was read first and {n_rows} rows when it was "
+                "read again. Give an object that yields the same blocks each time; what can be "
+                "read once is for partial_fit, block by block."
+            )
 
 
 def _has_nan(x: np.ndarray) -> bool:
@@ -194,11 +211,10 @@ class _Looks:
         self.seen, self.unit = both, unit
 
     def _count(self, w: Floats, labels: np.ndarray) -> None:
-        """Count the rows of each class, those without weight as none."""
+        """Add up the weights of each class."""
         known = labels >= 0
         before = np.zeros(0) if self.class_counts is None else self.class_counts
-        weighty = np.asarray(w[known] > 0, np.float64)
-        counts: Floats = np.asarray(np.bincount(labels[known], weighty, len(before)), np.float64)
+        counts: Floats = np.asarray(np.bincount(labels[known], w[known], len(before)), np.float64)
         counts[: len(before)] += before
         self.class_counts = counts
 
@@ -232,6 +248,12 @@ class _Looks:
             raise InputError("X holds no row. Expected at least one block with rows.")
         if not self.total > 0:
             raise InputError("All weights are 0. Expected at least one row with a weight above 0.")
+        if not (self.seen > 0).all():
+            column = int(np.flatnonzero(~(self.seen > 0))[0])
+            raise InputError(
+                f"Column {column} of X holds no number in any row with weight. Expected some in "
+                "every column; drop that one."
+            )
         some = np.where(self.seen > 0, self.seen, 1.0)
         variance = self.squares / some * self.unit**2
         reach = np.where(self.seen > 0, np.maximum(self.high - self.mean, self.mean - self.low), 0)
