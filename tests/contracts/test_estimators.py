@@ -214,7 +214,7 @@ def test_values_outside_the_unit_interval_are_refused_for_bernoulli():
 
 def test_a_singular_covariance_is_reported():
     X = np.repeat(np.eye(3), 5, axis=0)
-    with pytest.raises(InputError, match="ill-defined.*reg_covar=0"):
+    with pytest.raises(InputError, match=r"ill-defined.*reg_covar=0"):
         GaussianMixture(3, reg_covar=0).fit(X)
     assert np.all(np.isfinite(GaussianMixture(3, random_state=0).fit(X).covariances_))
 

@@ -101,13 +101,13 @@ def assert_same_fit(one, other, rtol=1e-9):
 @given(seeds, families, st.integers(1, 64), st.sampled_from(["as they are", "sorted", "reversed"]))
 def test_any_blocks_in_any_order_give_one_answer(seed, family, size, order):
     rows = rows_of(seed)
-    parameters = dict(
-        covariance_type=family,
-        means_init=rows[[0, 20, 40]],
-        tol=0,
-        max_iter=8,
-        reg_covar=1e-6 * rows.var(),
-    )
+    parameters = {
+        "covariance_type": family,
+        "means_init": rows[[0, 20, 40]],
+        "tol": 0,
+        "max_iter": 8,
+        "reg_covar": 1e-6 * rows.var(),
+    }
     whole = GaussianMixture(K, **parameters).fit(rows)
     orders = {"as they are": rows, "sorted": rows[np.argsort(rows[:, 0])], "reversed": rows[::-1]}
     stream = GaussianMixture(K, **parameters).fit(Blocks(orders[order], size))
@@ -120,9 +120,13 @@ def test_integer_weights_are_repeated_rows(seed, family):
     rng = np.random.RandomState(seed)
     rows, weights = rng.randn(N, D), rng.randint(0, 4, N)
     weights[:K] = 1
-    parameters = dict(
-        covariance_type=family, means_init=rows[:K], tol=0, max_iter=8, reg_covar=1e-3
-    )
+    parameters = {
+        "covariance_type": family,
+        "means_init": rows[:K],
+        "tol": 0,
+        "max_iter": 8,
+        "reg_covar": 1e-3,
+    }
     weighted = GaussianMixture(K, **parameters).fit(rows, sample_weight=weights)
     repeated = GaussianMixture(K, **parameters).fit(np.repeat(rows, weights, axis=0))
     assert_same_fit(weighted, repeated)
