@@ -6,7 +6,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags, column_or_1d, get_tags
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
+
+from latentmix.errors import InputError
+from latentmix.estimators.labels import KnownLabels, known_labels
 
 
 # scikit-learn carries no types, so its classes are Any.
@@ -28,7 +34,20 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.estimator = estimator
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit to all rows, those with an unknown class (-1, None, blank) included."""
+        """Fit to all rows, those with an unknown class (-1, None, blank) included.
+
+        Raises
+        ------
+        InputError
+            If y is None, holds numbers that are no classes, or does not fit the rows.
+        """
+        if y is None:
+            raise InputError(
+                "MixtureClassifier requires y to be passed, but the target y is None. Give the "
+                "classes of the rows, -1 or None where unknown."
+            )
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(np.asarray(y[self._known(y).rows].tolist()))
         self.estimator_ = clone(self.estimator).fit(X, labels=y)
         self.classes_ = self.estimator_.classes_
         return self
@@ -45,11 +64,34 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         class_proba: np.ndarray = self.estimator_.predict_class_proba(X)
         return class_proba
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of rows with a known class that get it right."""
+        y = column_or_1d(y)
+        rows = self._known(y).rows
+        weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        predicted = self.predict(X)[rows]
+        known = np.asarray(y[rows].tolist())
+        return float(accuracy_score(known, predicted, sample_weight=weights))
+
     @property
     def n_features_in_(self) -> int:
         """Number of features seen in `fit`."""
         n_features: int = self.estimator_.n_features_in_
         return n_features
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the features seen in `fit`, where X had any."""
+        names: np.ndarray = self.estimator_.feature_names_in_
+        return names
+
+    def _known(self, y: np.ndarray) -> KnownLabels:
+        return known_labels(y, len(y), getattr(self.estimator, "missing_label", -1))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
+        return tags
 
 
 def classifier_of(estimator: Any) -> MixtureClassifier:

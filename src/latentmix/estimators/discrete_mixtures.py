@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils import Tags
 
 from latentmix.errors import InputError
 from latentmix.estimators.given_start import given_means
@@ -113,6 +114,11 @@ class DiscreteMixture(MixtureEstimator):
         self.weights_ = mixture.weights.astype(dtype)
         self.means_ = mixture.means.astype(dtype)
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        return tags
+
     def _check_values(self, X: np.ndarray) -> None:
         if not X.size:
             return
@@ -121,9 +127,10 @@ class DiscreteMixture(MixtureEstimator):
         least, most = np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)
         if least < low or most > high:
             within = f"[{low:g}, {high:g}]" if np.isfinite(high) else f"{low:g} and above"
+            negative = "Negative values in data: " if least < 0 else ""
             raise InputError(
-                f"X holds values in [{least:g}, {most:g}] but {type(self).__name__} needs "
-                f"{within}. Rescale X or use GaussianMixture."
+                f"{negative}X holds values in [{least:g}, {most:g}] but {type(self).__name__} "
+                f"needs {within}. Rescale X or use GaussianMixture."
             )
 
 

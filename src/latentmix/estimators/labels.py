@@ -47,6 +47,11 @@ def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownL
             f"None of the {n_rows} labels is known: all are -1, None or blank. Expected at least "
             "one known label; give some to name the components."
         )
+    kinds = {isinstance(label, str) for label in array[known].tolist()}
+    if len(kinds) > 1:
+        raise InputError(
+            "labels mixes text with numbers. Expected classes of one kind; give them all as text."
+        )
     values = np.asarray(array[known].tolist())  # integers beside None are integers again
     classes, indices = np.unique(values, return_inverse=True)
     if missing_label == -1 and classes.tolist() == [1] and not known.all():
