@@ -111,7 +111,7 @@ def gaussian_m_step(family, counts, first, second, total):
 
 
 def step(family, X, weights, labels, parameters, smoothing):
-    """Return the parameters after one EM step, and the mean log-likelihood before it."""
+    """Return the parameters after one EM step, and the mean log-posterior before it."""
     width = D + Q if family == "factor" else D
     counts, first = np.zeros(K), np.zeros((K, width))
     second, bound = np.zeros((K, width, width)), 0.0
@@ -143,6 +143,9 @@ def step(family, X, weights, labels, parameters, smoothing):
     names = None
     if labels is not None:
         frequencies = class_counts.sum(axis=0) / class_counts.sum()
+        # The prior counts in what EM climbs; a class no component has heard of adds nothing.
+        seen = frequencies > 0
+        bound += smoothing * np.sum(log_names[:, seen] @ frequencies[seen])
         names = class_counts + smoothing * frequencies
         names /= names.sum(axis=1, keepdims=True)
     return Parameters(counts / weights.sum(), means, covariances, names), bound / weights.sum()

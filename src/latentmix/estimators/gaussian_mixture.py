@@ -96,7 +96,9 @@ class GaussianMixture(MixtureEstimator):
     n_iter_ : int
         EM iterations of the kept start.
     lower_bound_ : float
-        Its last mean log-likelihood per row, in nats; minus infinity without an iteration.
+        Its last mean log-likelihood per row, in nats; minus infinity without an iteration. After
+        a fit with labels it includes theirs, and the log prior density of `class_probs_` (see
+        `smoothing`, and divided by the rows, too): the sum is what EM never lets fall.
     lower_bounds_ : list of float
         One for each of its iterations, before the maximisation that ends it; iterations that
         'squarem' took back have none.

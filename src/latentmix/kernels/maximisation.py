@@ -75,11 +75,27 @@ def _class_probs(model: Model, statistics: Statistics, smoothing: float) -> Floa
     """Return log p(y|k), (K, C): the shares of each component's labelled rows."""
     if model.log_class_probs is None:
         return None
-    counts = statistics.class_counts
-    frequencies = np.sum(counts, axis=0) / max(float(np.sum(counts)), 1e-300)
+    prior = smoothing * _frequencies(statistics)
     with np.errstate(divide="ignore"):
-        logs = np.log(class_shares(counts, smoothing * frequencies))
+        logs = np.log(class_shares(statistics.class_counts, prior))
     return np.maximum(logs, LEAST_LOG_PROBABILITY)
+
+
+def log_prior(model: Model, statistics: Statistics, smoothing: float) -> float:
+    """Return the log prior density of p(y|k), in nats and up to a constant.
+
+    It is sum_k sum_c smoothing frequency_c log p(c|k). The M step maximises it along with the
+    expected log-likelihood, so that their sum is what never falls.
+    """
+    if model.log_class_probs is None or not smoothing:
+        return 0.0
+    return smoothing * float(np.sum(model.log_class_probs @ _frequencies(statistics)))
+
+
+def _frequencies(statistics: Statistics) -> Float[Floats, " C"]:
+    """Return the classes' shares of the labelled rows, the same under any model."""
+    counts = statistics.class_counts
+    return np.asarray(np.sum(counts, axis=0) / max(float(np.sum(counts)), 1e-300))
 
 
 def _reborn(

@@ -1,9 +1,10 @@
 """One run of EM as a state that passes over the rows move on: plain, or accelerated.
 
-A pass gives the log-likelihood of `model` and what the M step needs. Plain EM goes on with the
-M step's answer. SQUAREM (Varadhan and Roland 2008) takes two such steps, extrapolates along
-them, and keeps the leap only if the log-likelihood did not fall: each cycle ends higher than it
-began.
+A pass gives the log-likelihood of `model` and what the M step needs. With labels and a prior on
+p(y|k), the prior's log-density counts as log-likelihood: their sum is what EM climbs. Plain EM
+goes on with the M step's answer. SQUAREM (Varadhan and Roland 2008) takes two such steps,
+extrapolates along them, and keeps the leap only if the log-likelihood did not fall: each cycle
+ends higher than it began.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.expectation import Model, Statistics
-from latentmix.kernels.maximisation import Maximised
+from latentmix.kernels.maximisation import Maximised, log_prior
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ MOST_REPAIRS = 3
 class Ascent:
     """Plain EM. Log-likelihoods are means per row in nats, in the rows' own units.
 
+    The prior on p(y|k), of weight `smoothing`, counts in them.
+
     `n_iter` counts passes over the rows; `n_reborn` components that lost their rows or
     collapsed, and were started again; `n_falls` iterations after which the log-likelihood had
     fallen.
@@ -44,6 +47,7 @@ class Ascent:
     improve: Callable[[Model, Statistics], Maximised]
     offset: float = 0.0
     previous: float = -np.inf
+    smoothing: float = 0.0
     lower_bounds: list[float] = field(default_factory=list)
     n_iter: int = 0
     n_reborn: int = 0
@@ -64,13 +68,18 @@ class Ascent:
 
     def step(self, statistics: Statistics) -> None:
         """Take in a pass over the rows under `model`, and move on."""
-        bound = statistics.log_likelihood / statistics.total - self.offset
+        bound = self.bound(statistics)
         improved = self._improved(bound, statistics)
         if improved is None:
             return
         self.n_iter += 1
         self.record(bound)
         self.model = improved
+
+    def bound(self, statistics: Statistics) -> float:
+        """Return the log-likelihood of `model`, under which a pass was made."""
+        prior = log_prior(self.model, statistics, self.smoothing)
+        return (statistics.log_likelihood + prior) / statistics.total - self.offset
 
     def record(self, bound: float) -> None:
         """Note a log-likelihood, and whether it has converged or fallen."""
@@ -133,7 +142,7 @@ class SquaredAscent(Ascent):
 
     def step(self, statistics: Statistics) -> None:
         """Take in a pass under a point of the cycle: its first, its second, or the leap."""
-        bound = statistics.log_likelihood / statistics.total - self.offset
+        bound = self.bound(statistics)
         if self.fallback is not None and not bound >= self.previous:
             # The leap went down, or nowhere: go on from where two plain steps had led.
             self.n_iter += 1

@@ -118,8 +118,11 @@ class Fitting:
         rule = self.rule
         improve = partial(maximise, reg_covar=self.units.reg_covar, smoothing=rule.smoothing)
         kind = ACCELERATIONS[rule.acceleration]
-        previous = rule.start.lower_bound
-        return [kind(model, rule.tol, max_iter, improve, self.offset, previous) for model in models]
+        previous, smoothing = rule.start.lower_bound, rule.smoothing
+        return [
+            kind(model, rule.tol, max_iter, improve, self.offset, previous, smoothing)
+            for model in models
+        ]
 
     def climb(
         self, ascents: Sequence[Ascent], source: Source, listener: Listener, keeper: EmKeeper
