@@ -142,12 +142,15 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         if continuing:
             start = self._previous(source.n_features, rows.known)
         rule = self._rule(start)
-        keeper = EmKeeper() if checkpoint is None else FolderKeeper(Path(checkpoint))
+        keeper = EmKeeper()
+        if checkpoint is not None:
+            # A generator, as None is one, gives the next call other seeds.
+            seeds_given = isinstance(self.random_state, Integral)
+            keeper = FolderKeeper(Path(checkpoint), seeds_given=seeds_given)
         if self.verbose:
             listener = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
         fit = fit_em(source, rule, seeds, listener, keeper)
-        if isinstance(keeper, FolderKeeper):
-            keeper.remove()
+        keeper.remove()
         self._keep(fit, rows.dtype)
         self._forget_names()
         if rows.matrix is not None and rows.known is not None:

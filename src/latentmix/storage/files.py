@@ -62,11 +62,17 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     write_bytes(path, text.getvalue().encode())
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as safetensors: the same arrays give the same bytes."""
+def tensor_bytes(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """Return named arrays as safetensors: the same arrays give the same bytes."""
     # `np.asarray(order="C")` keeps scalars scalar, which `ascontiguousarray` does not.
     ordered = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
-    write_bytes(path, tensors_to_bytes(ordered))
+    content: bytes = tensors_to_bytes(ordered)
+    return content
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as safetensors: the same arrays give the same bytes."""
+    write_bytes(path, tensor_bytes(tensors))
 
 
 def claim_folder(path: Path) -> None:

@@ -10,7 +10,7 @@ ends higher than it began.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,9 +18,21 @@ import numpy as np
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.expectation import Model, Statistics
+from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.maximisation import Maximised, log_prior
 
 log = logging.getLogger(__name__)
+
+# What passes change, beside models and log-likelihoods.
+_NUMBERS: Final = (
+    "previous",
+    "n_iter",
+    "n_reborn",
+    "n_falls",
+    "converged",
+    "failed",
+    "repaired",
+)
 
 # A fall of the log-likelihood by less, relative to its size, is rounding.
 RELATIVE_ROUNDING = 1e-9
@@ -28,6 +40,24 @@ RELATIVE_ROUNDING = 1e-9
 # Components may be started again so many times K; then the fit fails if one collapses once more,
 # and no longer waits for those that are empty.
 MOST_REPAIRS = 3
+
+# Named arrays that hold all of a run between two passes.
+State = Mapping[str, np.ndarray]
+
+
+def model_in(state: State, family: Family, name: str = "model") -> Model:
+    """Return a model that a run's state holds."""
+    mixture = Mixture(*(state[f"{name}.{part}"] for part in Mixture._fields))
+    centred = bool(state[f"{name}.centred"])
+    return Model(family, mixture, state.get(f"{name}.log_class_probs"), centred)
+
+
+def _named(name: str, model: Model) -> State:
+    parts = {f"{name}.{part}": array for part, array in model.mixture._asdict().items()}
+    parts[f"{name}.centred"] = np.asarray(model.centred)
+    if model.log_class_probs is not None:
+        parts[f"{name}.log_class_probs"] = model.log_class_probs
+    return parts
 
 
 @dataclass(eq=False)
@@ -61,10 +91,20 @@ class Ascent:
         """Whether no further pass is wanted."""
         return self.converged or self.failed or self.n_iter >= self.max_iter
 
-    @property
-    def at_boundary(self) -> bool:
-        """Whether the state is complete without anything a subclass remembers."""
-        return True
+    def state(self) -> State:
+        """Return all that passes have changed."""
+        return {
+            **_named("model", self.model),
+            **{name: np.asarray(getattr(self, name)) for name in _NUMBERS},
+            "lower_bounds": np.asarray(self.lower_bounds, np.float64),
+        }
+
+    def go_on_from(self, state: State) -> None:
+        """Go on where a run was that was as this one at its start."""
+        self.model = model_in(state, self.model.family)
+        for name in _NUMBERS:
+            setattr(self, name, state[name].item())
+        self.lower_bounds = state["lower_bounds"].tolist()
 
     def step(self, statistics: Statistics) -> None:
         """Take in a pass over the rows under `model`, and move on."""
@@ -135,10 +175,19 @@ class SquaredAscent(Ascent):
     trail: list[Floats] = field(default_factory=list)
     fallback: Model | None = None
 
-    @property
-    def at_boundary(self) -> bool:
-        """Whether a cycle has just ended."""
-        return self.finished or (not self.trail and self.fallback is None)
+    def state(self) -> State:
+        """Return all that passes have changed, wherever in its cycle the run is."""
+        trail = {f"trail.{i}": point for i, point in enumerate(self.trail)}
+        fallback = {} if self.fallback is None else _named("fallback", self.fallback)
+        return {**super().state(), **trail, **fallback}
+
+    def go_on_from(self, state: State) -> None:
+        """Go on where a run was that was as this one at its start."""
+        super().go_on_from(state)
+        names = [name for name in sorted(state) if name.startswith("trail.")]
+        self.trail = [state[name] for name in names]
+        there = "fallback.centred" in state
+        self.fallback = model_in(state, self.model.family, "fallback") if there else None
 
     def step(self, statistics: Statistics) -> None:
         """Take in a pass under a point of the cycle: its first, its second, or the leap."""

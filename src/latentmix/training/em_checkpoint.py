@@ -1,74 +1,121 @@
 """A fit of EM on disk: one safetensors file and one JSON file, so that it can go on later.
 
-Between two passes an EM run is its mixture and a few numbers, so that a fit which was killed
-goes on to the same bits.
+Between two passes an EM run is a few arrays, so that a fit which was killed goes on to the same
+bits. The JSON file names the other and its SHA-256, and is replaced last: the pair is always
+whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load as tensors_from_bytes
 
-from latentmix.errors import InputError, IntegrityError
-from latentmix.kernels.arrays import Floats
-from latentmix.kernels.families import Mixture
-from latentmix.storage.files import write_json, write_tensors
-from latentmix.training.em_ascent import Ascent
-from latentmix.training.sources import Summary
+from latentmix.errors import InputError, IntegrityError, WriteError
+from latentmix.storage.files import tensor_bytes, write_bytes, write_json
+from latentmix.training.em_ascent import Ascent, State
+from latentmix.training.sources import ArraySource, Source, Summary
+
+# What the files hold; it grows when that changes.
+FORMAT = 1
 
 SECONDS_BETWEEN_SAVES = 5.0
 
-_NUMBERS = ("n_iter", "n_reborn", "n_falls", "converged", "failed", "repaired", "previous")
+# A save that takes long, as of a large model on a slow disk, is paid for by a longer pause: up
+# to so many times its own length, or the usual pause's.
+LONGEST_PAUSES = 50
 
-
-class KeptAscent(NamedTuple):
-    """What an ascent was when it was saved."""
-
-    mixture: Mixture
-    log_class_probs: Float[Floats, "K C"] | None
-    numbers: dict[str, Any]
-    lower_bounds: list[float]
-
-    def put_into(self, ascent: Ascent) -> None:
-        """Bring an ascent that has not begun to where this one was."""
-        ascent.model = ascent.model._replace(
-            mixture=self.mixture, log_class_probs=self.log_class_probs
-        )
-        for name, value in self.numbers.items():
-            setattr(ascent, name, value)
-        ascent.lower_bounds = list(self.lower_bounds)
+_TENSORS = re.compile(r"em-(\d{1,18})\.safetensors")
+# What a write that was cut off has left behind has a random ending.
+_OURS = re.compile(r"em\.json|em-\d+\.safetensors|\.em(\.json|-\d+\.safetensors)\.[a-z0-9_]{8}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class EmKeeper:
     """Keeps nothing; `FolderKeeper` keeps a fit in a folder."""
 
-    def restore(self, summary: Summary, rule: Any) -> list[KeptAscent] | None:
+    def begin(self, seeds: Sequence[int]) -> Sequence[int]:
+        """Return the seeds of the starts: those given, or those of the fit to go on with."""
+        return seeds
+
+    def restore(self, source: Source, summary: Summary, rule: Any) -> list[State] | None:
         """Return the runs of an earlier, unfinished fit of the same rows by the same rule."""
         return None
 
-    def save(self, ascents: Sequence[Ascent]) -> None:
-        """Keep the runs, now and then."""
+    def save(self, ascents: Sequence[Ascent], *, at_once: bool = False) -> None:
+        """Keep the runs, now and then or at once; none of them is in the middle of a step."""
+
+    def remove(self) -> None:
+        """Keep nothing any more: the fit is finished."""
+
+
+class _Index(NamedTuple):
+    """What ``em.json`` holds."""
+
+    format: int
+    fingerprint: str
+    seeds: list[int]
+    tensors: str
+    sha256: str
 
 
 class FolderKeeper(EmKeeper):
-    """Keeps a fit in ``em.json`` and ``em-N.safetensors`` of a folder."""
+    """Keeps a fit in ``em.json`` and ``em-N.safetensors`` of a folder.
 
-    def __init__(self, folder: Path, seconds: float = SECONDS_BETWEEN_SAVES) -> None:
-        self.folder, self.seconds = folder, seconds
+    Parameters
+    ----------
+    folder : Path
+    seconds : float
+        Between two saves.
+    seeds_given : bool
+        Whether the same call draws the same seeds. If not, they are no part of what has to be
+        the same, and a fit goes on with those it began with.
+    """
+
+    def __init__(
+        self, folder: Path, seconds: float = SECONDS_BETWEEN_SAVES, *, seeds_given: bool = True
+    ) -> None:
+        self.folder, self.seconds, self.seeds_given = folder, seconds, seeds_given
         self.index = folder / "em.json"
-        self._saved_at = time.monotonic()
+        self._begun: _Index | None = None
+        self._number = 0
+        self._seeds: list[int] = []
         self._fingerprint = ""
+        self._save_after = time.monotonic() + seconds
 
-    def restore(self, summary: Summary, rule: Any) -> list[KeptAscent] | None:
+    def begin(self, seeds: Sequence[int]) -> Sequence[int]:
+        """Return the seeds of the starts: those given, or those of the fit to go on with.
+
+        Raises
+        ------
+        WriteError
+            If the folder is none and cannot be made.
+        IntegrityError
+            If its ``em.json`` cannot be read.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"checkpoint={str(self.folder)!r} cannot be made or read as a folder: "
+                f"{error.strerror or error}. Choose another folder."
+            ) from error
+        self._begun = index = self._read_index()
+        self._seeds = list(seeds)
+        if index is not None and not self.seeds_given and len(index.seeds) == len(seeds):
+            self._seeds = index.seeds
+        return self._seeds
+
+    def restore(self, source: Source, summary: Summary, rule: Any) -> list[State] | None:
         """Return the runs of an earlier, unfinished fit of the same rows by the same rule.
 
         Raises
@@ -76,84 +123,140 @@ class FolderKeeper(EmKeeper):
         InputError
             If the folder keeps a fit of other rows or by another rule.
         IntegrityError
-            If its files cannot be read.
+            If its files cannot be read, or were changed.
         """
-        self._fingerprint = _fingerprint(summary, rule)
-        if not self.index.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self._fingerprint = _fingerprint(source, summary, rule, self._seeds)
+        index = self._begun
+        if index is None:
             return None
-        try:
-            record = json.loads(self.index.read_text())
-            tensors = load_file(self.folder / Path(record["tensors"]).name)
-            kept = [_read(entry, tensors, i) for i, entry in enumerate(record["runs"])]
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise IntegrityError(
-                f"{self.index} is no readable checkpoint ({error}). Fit into another folder."
-            ) from error
-        if record["fingerprint"] != self._fingerprint:
+        if index.fingerprint != self._fingerprint:
             raise InputError(
                 f"{self.folder} keeps a fit of other rows or with other parameters. Give the same "
                 "rows and parameters to go on with it, or another folder to start again."
             )
-        return kept
+        try:
+            content = (self.folder / index.tensors).read_bytes()
+        except OSError as error:
+            raise self._unreadable(f"{index.tensors}: {error.strerror or error}") from error
+        if hashlib.sha256(content).hexdigest() != index.sha256:
+            raise self._unreadable(f"{index.tensors} was changed: its SHA-256 is another")
+        return _states(tensors_from_bytes(content))
 
-    def save(self, ascents: Sequence[Ascent]) -> None:
-        """Write the runs if the last time was some seconds ago and no cycle is half done."""
-        recent = time.monotonic() - self._saved_at < self.seconds
-        if recent or not all(ascent.at_boundary for ascent in ascents):
+    def save(self, ascents: Sequence[Ascent], *, at_once: bool = False) -> None:
+        """Write the runs, if the last time was some seconds ago or at once."""
+        begun = time.monotonic()
+        if begun < self._save_after and not at_once:
             return
-        tensors: dict[str, np.ndarray] = {}
-        for i, ascent in enumerate(ascents):
-            for name, array in ascent.model.mixture._asdict().items():
-                tensors[f"{i}.{name}"] = np.ascontiguousarray(array)
-            if ascent.model.log_class_probs is not None:
-                tensors[f"{i}.log_class_probs"] = ascent.model.log_class_probs
-        name = f"em-{sum(ascent.n_iter for ascent in ascents)}.safetensors"
-        write_tensors(self.folder / name, tensors)
-        runs = [
-            {
-                "numbers": {key: _plain(getattr(ascent, key)) for key in _NUMBERS},
-                "lower_bounds": ascent.lower_bounds,
-            }
-            for ascent in ascents
-        ]
-        record = {"fingerprint": self._fingerprint, "tensors": name, "runs": runs}
-        write_json(self.index, record)
-        self._remove_tensors(keep=name)
-        self._saved_at = time.monotonic()
+        content = tensor_bytes(_tensors([ascent.state() for ascent in ascents]))
+        self._number += 1
+        name = f"em-{self._number}.safetensors"
+        sha256 = hashlib.sha256(content).hexdigest()
+        index = _Index(FORMAT, self._fingerprint, self._seeds, name, sha256)
+        write_bytes(self.folder / name, content)
+        write_json(self.index, index._asdict())
+        self._remove_all_but(self.index.name, name)
+        ended = time.monotonic()
+        longest = LONGEST_PAUSES * min(self.seconds, ended - begun)
+        self._save_after = ended + max(self.seconds, longest)
 
     def remove(self) -> None:
         """Delete the files: the fit is finished."""
-        self.index.unlink(missing_ok=True)
-        self._remove_tensors(keep=None)
+        # Should this be cut off, nothing is left that names a file which is gone.
+        with suppress(OSError):
+            self.index.unlink()
+        self._remove_all_but()
 
-    def _remove_tensors(self, keep: str | None) -> None:
-        for path in self.folder.glob("em-*.safetensors"):
-            if path.name != keep:
-                path.unlink()
+    def _remove_all_but(self, *kept: str) -> None:
+        for path in self.folder.glob("*em*"):
+            if _OURS.fullmatch(path.name) and path.name not in kept:
+                # One that stays does no harm, and is no reason to lose a fit.
+                with suppress(OSError):
+                    path.unlink()
+
+    def _read_index(self) -> _Index | None:
+        try:
+            record = json.loads(self.index.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._unreadable(error) from error
+        if not isinstance(record, dict) or set(record) != set(_Index._fields):
+            raise self._unreadable(f"expected the keys {', '.join(_Index._fields)}")
+        index = _Index(**record)
+        if index.format != FORMAT:
+            raise self._unreadable(f"it has format {index.format!r}, this version reads {FORMAT}")
+        for name in ("fingerprint", "sha256"):
+            if not _matches(_SHA256, record[name]):
+                raise self._unreadable(f"{name} is no SHA-256")
+        if not _matches(_TENSORS, index.tensors):
+            raise self._unreadable("tensors is no name of a file em-N.safetensors")
+        if not _are_seeds(index.seeds):
+            raise self._unreadable("seeds is no list of integers from 0 to 2**32 - 1")
+        self._number = int(index.tensors.removeprefix("em-").removesuffix(".safetensors"))
+        return index
+
+    def _unreadable(self, why: object) -> IntegrityError:
+        return IntegrityError(
+            f"{self.index} is no readable checkpoint ({why}). Delete it to start again, or fit "
+            "into another folder."
+        )
 
 
-def _plain(value: Any) -> Any:
-    # JSON has no infinity.
-    return None if isinstance(value, float) and np.isinf(value) else value
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-def _read(entry: dict[str, Any], tensors: dict[str, np.ndarray], i: int) -> KeptAscent:
-    mixture = Mixture(*(tensors[f"{i}.{name}"] for name in Mixture._fields))
-    numbers = {name: entry["numbers"][name] for name in _NUMBERS}
-    if numbers["previous"] is None:
-        numbers["previous"] = -np.inf
-    return KeptAscent(mixture, tensors.get(f"{i}.log_class_probs"), numbers, entry["lower_bounds"])
+def _are_seeds(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(type(seed) is int and 0 <= seed < 2**32 for seed in value)
+    )
 
 
-def _fingerprint(summary: Summary, rule: Any) -> str:
-    """Return a digest of what has to be the same for a fit to go on."""
-    plain = {k: v for k, v in vars(rule).items() if k not in ("family", "start")}
-    shape = rule.family.shape(rule.n_components, len(summary.mean))
-    digest = hashlib.sha256(repr((rule.family.name, shape, sorted(plain.items()))).encode())
-    sample = summary.sample
-    sums = (summary.n_rows, summary.total, *summary[2:6], summary.class_counts)
-    for part in (*sums, *sample, *rule.start):
-        if part is not None:
-            digest.update(np.ascontiguousarray(part).tobytes())
+def _tensors(states: Sequence[State]) -> State:
+    """Return the arrays of all runs, each by its run's number, its name, and its axes' order.
+
+    BLAS takes other ways through matrices that lie the other way round, to other bits.
+    """
+    tensors = {}
+    for i, state in enumerate(states):
+        for name, array in state.items():
+            axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+            tensors[f"{i}.{name}/{''.join(map(str, axes))}"] = array.transpose(axes)
+    return tensors
+
+
+def _states(tensors: State) -> list[State]:
+    """Return each run's arrays: the inverse of `_tensors`."""
+    states: dict[int, dict[str, np.ndarray]] = {}
+    for key, array in tensors.items():
+        path, _, axes = key.partition("/")
+        number, _, name = path.partition(".")
+        back = np.argsort([int(axis) for axis in axes]).astype(np.intp)
+        # A copy, as the file's bytes cannot be written to.
+        states.setdefault(int(number), {})[name] = array.copy().transpose(back)
+    return [states[i] for i in range(len(states))]
+
+
+def _fingerprint(source: Source, summary: Summary, rule: Any, seeds: Sequence[int]) -> str:
+    """Return a digest of all that decides where a fit goes."""
+    family = rule.family
+    plain = {
+        name: float(value) if isinstance(value, Real) else value
+        for name, value in vars(rule).items()
+        if name not in ("family", "start")
+    }
+    said = family.name, sorted(vars(family).items()), sorted(plain.items()), list(seeds)
+    digest = hashlib.sha256(repr(said).encode())
+    arrays = summary._asdict() | summary.sample._asdict() | rule.start._asdict()
+    del arrays["sample"]
+    if isinstance(source, ArraySource):
+        # Sums tell of every row's values, but not of which rows the labels belong to.
+        arrays |= {"row_weights": source.weights, "row_labels": source.labels}
+    for name, value in arrays.items():
+        if value is not None:
+            array = np.ascontiguousarray(value)
+            digest.update(repr((name, array.dtype.str, array.shape)).encode())
+            digest.update(array.tobytes())
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Statistics, add, expectation
 from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.maximisation import maximise, rescale
-from latentmix.training.em_ascent import ACCELERATIONS, Ascent
+from latentmix.training.em_ascent import ACCELERATIONS, Ascent, model_in
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_start import Start, Starter, Units
 from latentmix.training.events import EmIteration, Listener
@@ -87,8 +87,12 @@ class Fitting:
         self.offset = float(self.summary.seen @ np.log(self.units.scale)) / self.summary.total
         self.starter = Starter(rule.family, self.units, self.summary, crew)
 
-    def start(self, seed: int) -> Model:
-        """Return the starting model in scaled units: what is given, and the rest drawn."""
+    def start(self, seed: int, number: int = 0) -> Model:
+        """Return the starting model in scaled units: what is given, and the rest drawn.
+
+        With labels every second start, by its number, does without them: classes need not be
+        clusters.
+        """
         given, family = self.rule.start, self.rule.family
         covariances = given.covariances
         if covariances is not None:
@@ -102,7 +106,9 @@ class Fitting:
                 drawn = self.starter.named(Model(family, mixture))
         else:
             random = np.random.RandomState(seed)
-            drawn = self.starter.draw(self.rule.n_components, self.rule.init_params, random)
+            drawn = self.starter.draw(
+                self.rule.n_components, self.rule.init_params, random, by_class=number % 2 == 0
+            )
             means = drawn.mixture.means
         weights = drawn.mixture.weights if given.weights is None else given.weights
         if covariances is None:
@@ -129,7 +135,12 @@ class Fitting:
     ) -> None:
         """Run each ascent to its end; they share the passes over the rows."""
         while running := [ascent for ascent in ascents if not ascent.finished]:
-            passes = self.look([ascent.model for ascent in running], source)
+            try:
+                passes = self.look([ascent.model for ascent in running], source)
+            except KeyboardInterrupt:
+                # No run has moved on yet: nothing but the pass is lost.
+                keeper.save(ascents, at_once=True)
+                raise
             for ascent, statistics in zip(running, passes, strict=True):
                 n_bounds = len(ascent.lower_bounds)
                 ascent.step(statistics)
@@ -207,16 +218,18 @@ def fit_em(
         For fewer rows than components, or if every start ends in a singular covariance.
     """
     with Crew() as crew:
+        seeds = keeper.begin(seeds)
         fitting = Fitting(source, rule, seeds[0], crew)
-        kept = keeper.restore(fitting.summary, rule)
+        kept = keeper.restore(source, fitting.summary, rule)
         if kept is None:
-            models = [fitting.start(seed) for seed in seeds]
+            models = [fitting.start(seed, i) for i, seed in enumerate(seeds)]
             models = _finalists(fitting, models, listener)
             ascents = fitting.ascents(models, rule.max_iter)
         else:
-            ascents = fitting.ascents([fitting.start(seeds[0])] * len(kept), rule.max_iter)
+            models = [model_in(state, rule.family) for state in kept]
+            ascents = fitting.ascents(models, rule.max_iter)
             for ascent, state in zip(ascents, kept, strict=True):
-                state.put_into(ascent)
+                ascent.go_on_from(state)
         fitting.climb(ascents, source, listener, keeper)
         return fitting.fit(best(ascents, rule))
 
