@@ -69,7 +69,6 @@ def test_random_starts_too_are_those_of_repeated_rows(init_params, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 4])
-@pytest.mark.xfail(strict=True, reason="components start with their row's weight")
 def test_a_start_from_single_rows_is_that_of_repeated_rows(seed):
     shared = {"init_params": "k-means++", "random_state": seed, "tol": 0, "max_iter": 1}
     weighted = GaussianMixture(3, **shared).fit(ROWS, sample_weight=WEIGHTS)
@@ -193,7 +192,6 @@ def test_a_hundred_labels_inside_the_fit_beat_them_after_it(draw):
     assert inside > after + 0.05  # 0.836 and 0.751, 0.918 and 0.759
 
 
-@pytest.mark.xfail(strict=True, reason="every start is at the means of the classes")
 def test_labels_leave_a_choice_of_starts():
     """Two classes that cross at one mean: their means say nothing of where they lie."""
     rng, truth = np.random.RandomState(0), np.arange(400) % 2

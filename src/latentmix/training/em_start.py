@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +35,13 @@ class Start(NamedTuple):
     covariances: Floats | None = None
     class_probs: Floats | None = None
     lower_bound: float = -np.inf
+
+
+# Initialisations that give every component one row.
+SINGLE_ROWS = ("k-means++", "random_from_data")
+
+# So many labelled rows for each feature show the shape of a class.
+LABELLED_ROWS_A_FEATURE = 3
 
 
 @dataclass(frozen=True)
@@ -99,17 +107,28 @@ class Starter:
         self.lengths = units.scale / units.scale.max()
         self.points = self.x.T * self.lengths
 
-    def draw(self, n_components: int, method: str, random: np.random.RandomState) -> Model:
-        """Return a starting model."""
+    def draw(
+        self,
+        n_components: int,
+        method: str,
+        random: np.random.RandomState,
+        *,
+        by_class: bool = True,
+    ) -> Model:
+        """Return a starting model; with labels, from the classes unless `by_class` is False."""
         n_rows = len(self.points)
+        classes = self._classes() if by_class else []
         if method == "random":
             shares = random.random_sample((n_components, n_rows))
             responsibilities = shares / shares.sum(axis=0) * self.weights
             means = np.repeat(self.x.mean(axis=1)[None], n_components, axis=0)
             about = self._about(means, np.zeros(n_rows, np.intp))
         else:
-            nearest, means = self._assigned(n_components, method, random)
-            responsibilities = one_hot(nearest, n_components) * self.weights
+            nearest, means = self._assigned(n_components, method, random, classes)
+            responsibilities = one_hot(nearest, n_components)
+            if method not in SINGLE_ROWS:
+                responsibilities *= self.weights
+                self._keep_to_classes(responsibilities, classes)
             about = self._about(means, nearest)
         moments = moments_around(self.family, self.x, responsibilities, about)
         return self.named(self.model(moments, about))
@@ -160,8 +179,32 @@ class Starter:
         nearest: np.ndarray = np.argmax(products, axis=0)
         return nearest
 
+    def _classes(self) -> list[Floats]:
+        """Return the weights of each class's rows; a class that the sample missed has none."""
+        if self.labels is None:
+            return []
+        numbers = np.unique(self.labels[self.labels >= 0])
+        return [np.where(self.labels == number, self.weights, 0.0) for number in numbers]
+
+    def _keep_to_classes(self, responsibilities: Floats, classes: Sequence[Floats]) -> None:
+        """Let the first components rest on the labelled rows of a class where they suffice.
+
+        Classes that cross have one centre, and nothing but their covariances tells them apart.
+        """
+        if len(classes) > len(responsibilities):
+            return
+        for k, weights in enumerate(classes):
+            if np.count_nonzero(weights) >= LABELLED_ROWS_A_FEATURE * len(self.x):
+                # As heavy as the rows near its centre.
+                mass = max(float(responsibilities[k].sum()), float(weights.max()))
+                responsibilities[k] = weights * (mass / weights.sum())
+
     def _assigned(
-        self, n_components: int, method: str, random: np.random.RandomState
+        self,
+        n_components: int,
+        method: str,
+        random: np.random.RandomState,
+        classes: Sequence[Floats],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return each row's starting component, -1 for none, and the centres, scaled."""
         n_rows = len(self.points)
@@ -172,25 +215,29 @@ class Starter:
         elif method == "k-means++":
             chosen = kmeans.plus_plus(random, self.points, self.weights, n_components)
         else:
-            centres = self._seeds(n_components, method, random)
+            centres = self._seeds(n_components, method, random, classes)
             found = kmeans.lloyd(self.points, self.weights, centres, self.crew)
             return found.components, found.centres / self.lengths
         nearest = np.full(n_rows, -1)
         nearest[chosen] = np.arange(n_components)
         return nearest, self.x.T[chosen]
 
-    def _seeds(self, n_components: int, method: str, random: np.random.RandomState) -> Floats:
+    def _seeds(
+        self,
+        n_components: int,
+        method: str,
+        random: np.random.RandomState,
+        classes: Sequence[Floats],
+    ) -> Floats:
         """Return the centres that k-means starts from; known classes come first."""
         points, weights = self.points, self.weights
-        if self.labels is not None:
-            classes = np.unique(self.labels[self.labels >= 0])
-            if 0 < len(classes) <= n_components:
-                own = np.stack([points[self.labels == c].mean(axis=0) for c in classes])
-                rest = n_components - len(classes)
-                if not rest:
-                    return own
-                others = kmeans.plus_plus(random, points, weights, rest, fixed=own)
-                return np.concatenate([own, points[others]])
+        if 0 < len(classes) <= n_components:
+            own = np.stack([np.average(points, axis=0, weights=weights) for weights in classes])
+            rest = n_components - len(classes)
+            if not rest:
+                return own
+            others = kmeans.plus_plus(random, points, weights, rest, fixed=own)
+            return np.concatenate([own, points[others]])
         if method == "k-means||":
             return kmeans.parallel(random, points, weights, n_components, self.crew)
         return np.asarray(points[kmeans.plus_plus(random, points, weights, n_components)])
