@@ -102,11 +102,10 @@ for _ in range(5):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-@pytest.mark.parametrize("n_init", [1, 3])
-@pytest.mark.parametrize("acceleration", [None, "squarem"])
+@pytest.mark.parametrize(("acceleration", "n_init"), [(None, 1), ("squarem", 3)])
 def test_a_fit_killed_at_random_moments_goes_on_to_the_same_bits(acceleration, n_init, tmp_path):
     folder, rows = tmp_path / "kept", tmp_path / "rows.npy"
-    parameters = {**LONG, "acceleration": acceleration, "n_init": n_init, "max_iter": 800}
+    parameters = {**LONG, "acceleration": acceleration, "n_init": n_init, "max_iter": 600}
     np.save(rows, X)
     command = [sys.executable, "-c", KILLS, folder, rows, json.dumps(parameters)]
     subprocess.run(command, check=True, timeout=120)
@@ -166,7 +165,7 @@ def test_a_stream_and_another_family_go_on(interrupt, tmp_path):
 
 def test_interrupted_again_and_again(interrupt, tmp_path):
     for _ in range(4):
-        interrupt(tmp_path, events=40)
+        interrupt(tmp_path, events=20)
     mixture = GaussianMixture(**LONG).fit(X, checkpoint=str(tmp_path))
     assert_same_bits(mixture, GaussianMixture(**LONG).fit(X))
 
@@ -246,7 +245,7 @@ def test_an_interrupt_loses_nothing_but_its_pass(tmp_path):
     before = len(heard)
     mixture = GaussianMixture(**LONG).fit(blocks, checkpoint=tmp_path, listener=heard.append)
     assert before > 10
-    assert [event.iteration for event in heard] == list(range(1, 301))
+    assert [event.iteration for event in heard] == [*range(1, LONG["max_iter"] + 1)]
     assert_same_bits(mixture, GaussianMixture(**LONG).fit(blocks))
 
 
@@ -429,12 +428,12 @@ def test_a_damaged_checkpoint_is_refused(damage, interrupt, tmp_path):
 
 
 @pytest.mark.parametrize("name", em_checkpoint._Index._fields)
-@pytest.mark.parametrize("value", [None, 7.5, [], {}, "x", ["x"], [True], [-1]], ids=repr)
-def test_an_index_with_values_of_another_kind_is_refused(name, value, interrupt, tmp_path):
+def test_an_index_with_values_of_another_kind_is_refused(name, interrupt, tmp_path):
     interrupt(tmp_path, events=2)
-    rewrite(tmp_path, lambda record: record.update({name: value}))
-    with pytest.raises(IntegrityError, match=r"em.json is no readable checkpoint.*another folder"):
-        GaussianMixture(**LONG).fit(X, checkpoint=tmp_path)
+    for value in (None, 7.5, [], {}, "x", ["x"], [True], [-1]):
+        rewrite(tmp_path, lambda record, value=value: record.update({name: value}))
+        with pytest.raises(IntegrityError, match=r"no readable checkpoint.*another folder"):
+            GaussianMixture(**LONG).fit(X, checkpoint=tmp_path)
 
 
 @pytest.mark.parametrize("below", [".", "deeper"])
