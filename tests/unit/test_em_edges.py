@@ -6,6 +6,7 @@ import pytest
 from latentmix import GaussianMixture
 from latentmix.errors import InputError
 from latentmix.kernels.families import GAUSSIAN
+from latentmix.training import sources
 
 pytestmark = pytest.mark.filterwarnings(
     "error::RuntimeWarning", "ignore::sklearn.exceptions.ConvergenceWarning"
@@ -35,3 +36,55 @@ def test_a_block_past_all_squares_leaves_what_was_learnt():
     np.testing.assert_array_equal(
         mixture.partial_fit(ROWS[::-1]).means_, other.partial_fit(ROWS[::-1]).means_
     )
+
+
+@pytest.mark.parametrize("n_init", [1, 4])
+def test_the_few_labelled_rows_of_many_are_there_from_the_start(n_init):
+    rows = np.random.RandomState(1).randn(150_000, 1)
+    rows[75_000:] += 6
+    labels = np.full(150_000, -1)
+    labels[0], labels[-1] = 0, 1
+    mixture = GaussianMixture(2, random_state=0, n_init=n_init).fit(rows, labels=labels)
+    assert mixture.predict_class([[0.0], [6.0]]).tolist() == [0, 1]
+
+
+def labelled(counts, n_rows):
+    labels = np.full(n_rows, -1)
+    start = 0
+    for number, count in enumerate(counts):
+        labels[start : start + count] = number
+        start += count
+    return np.random.RandomState(0).permutation(labels)
+
+
+def test_rows_of_every_class_are_drawn_and_weigh_what_all_rows_do():
+    labels = labelled([3, 0, 10_000, 400], 60_000)
+    x = np.random.RandomState(1).randn(60_000, 2)
+    x[labels >= 0] += 3  # labelled rows are not like the others
+    source = sources.ArraySource(x, None, labels)
+    sample = summary_of(source, most=4_000)
+    drawn = np.bincount(sample.labels[sample.labels >= 0], minlength=4)
+    assert len(sample.x) == 4_000
+    assert drawn[0] == 3
+    assert drawn[1] == 0
+    assert drawn[2] >= 250
+    assert drawn[3] >= 250
+    # The more there are of a class, the less its rows weigh.
+    mean = np.average(sample.x, axis=0, weights=sample.weights)
+    np.testing.assert_allclose(mean, x.mean(axis=0), atol=0.15)
+
+
+def summary_of(source, most):
+    before = sources.ROWS_FOR_START, sources.ROWS_A_TIME
+    sources.ROWS_FOR_START, sources.ROWS_A_TIME = most, 1_000
+    try:
+        return sources.summarise(source, np.random.RandomState(0)).sample
+    finally:
+        sources.ROWS_FOR_START, sources.ROWS_A_TIME = before
+
+
+def test_without_labels_rows_are_drawn_evenly():
+    keys = np.random.RandomState(0).random_sample(500)
+    rows, factors = sources.draw(keys, None, 0, 50, 500)
+    np.testing.assert_array_equal(rows, np.sort(np.argsort(keys)[:50]))
+    assert np.all(factors == 1)

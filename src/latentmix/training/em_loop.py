@@ -24,11 +24,13 @@ from latentmix.training.em_ascent import ACCELERATIONS, Ascent, model_in
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_start import Start, Starter, Units
 from latentmix.training.events import EmIteration, Listener
-from latentmix.training.sources import ArraySource, Source, summarise
+from latentmix.training.sources import ArraySource, Source, draw, summarise
 
 # Restarts are compared on this many rows, and the best of them finished on all.
 ROWS_FOR_RESTARTS = 20_000
 FINALISTS = 2
+
+GOLDEN_RATIO = (np.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -172,9 +174,12 @@ class Fitting:
         n_rows = len(sample.x)
         if self.summary.n_rows <= ROWS_FOR_RESTARTS:
             return None
-        chosen = np.linspace(0, n_rows - 1, min(n_rows, ROWS_FOR_RESTARTS)).astype(np.intp)
-        labels = None if sample.labels is None else sample.labels[chosen]
-        return ArraySource(sample.x[chosen], sample.weights[chosen], labels)
+        # Multiples of the golden ratio are spread as evenly as the rows.
+        keys = np.arange(n_rows) * GOLDEN_RATIO % 1
+        labels, n_classes = sample.labels, self.source.n_classes
+        rows, factors = draw(keys, labels, n_classes, ROWS_FOR_RESTARTS, n_rows)
+        labels = None if labels is None else labels[rows]
+        return ArraySource(sample.x[rows], sample.weights[rows] * factors, labels)
 
     def fit(self, ascent: Ascent) -> EmFit:
         """Return an ascent's model in the rows' own units."""

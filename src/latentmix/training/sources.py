@@ -20,9 +20,16 @@ from latentmix.kernels.expectation import Rows, patterns_of
 ROWS_FOR_START = 100_000
 ROWS_A_TIME = 65_536
 
+# So large a share of the rows drawn may be there for their labels.
+SHARE_FOR_LABELS = 0.25
+
 
 class Sample(NamedTuple):
-    """Rows drawn evenly from all, (S, D) float64, with their weights and labels."""
+    """Rows drawn evenly from all, (S, D) float64, with their weights and labels.
+
+    Labelled rows are few, and some of each class are there for certain (see `draw`). They weigh
+    as much less as they are more than their share.
+    """
 
     x: Float[Floats, "S D"]
     weights: Float[Floats, " S"]
@@ -49,6 +56,7 @@ class Source(Protocol):
     """Rows that can be read again and again."""
 
     n_features: int
+    n_classes: int
 
     def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
         """Yield all rows, to be centred and divided block by block."""
@@ -63,6 +71,7 @@ class ArraySource:
     ) -> None:
         self.x, self.weights, self.labels = x, weights, labels
         self.n_features = x.shape[1]
+        self.n_classes = 0 if labels is None else int(np.max(labels, initial=-1)) + 1
         self.patterns = patterns_of(x) if _has_nan(x) else None
 
     def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
@@ -72,6 +81,8 @@ class ArraySource:
 
 class StreamSource:
     """Blocks (B, D) from whatever `again()` iterates over."""
+
+    n_classes = 0
 
     def __init__(self, again: Callable[[], Iterable[np.ndarray]], n_features: int) -> None:
         self.again = again
@@ -112,6 +123,50 @@ def _has_nan(x: np.ndarray) -> bool:
         )
 
 
+class Drawn(NamedTuple):
+    """The numbers of the rows that are drawn, and by what to multiply the weight of each."""
+
+    rows: Int[np.ndarray, " S"]
+    factors: Float[Floats, " S"]
+
+
+def draw(
+    keys: Float[Floats, " N"], labels: np.ndarray | None, n_classes: int, most: int, n_rows: int
+) -> Drawn:
+    """Draw the rows with the smallest keys, after the first few of each class.
+
+    Parameters
+    ----------
+    keys : (N,)
+        Evenly spread numbers between 0 and 1.
+    labels : (N,), optional
+        Class numbers, -1 where unknown.
+    n_classes : int
+    most : int
+        How many to draw.
+    n_rows : int
+        The rows that `keys` are the smallest of.
+    """
+    if n_rows <= most:
+        return Drawn(np.arange(len(keys)), np.ones(len(keys)))
+    first = np.zeros(len(keys), bool)
+    if labels is not None and n_classes:
+        of_each = max(1, int(SHARE_FOR_LABELS * most / n_classes))
+        # Their last bits tell nothing of the keys' sizes, so that the other rows of a class are
+        # neither large nor small.
+        order = np.lexsort((keys * 2**26 % 1, labels))
+        ordered = labels[order]
+        rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+        first[order] = (ordered >= 0) & (rank < of_each)
+    rows = np.arange(len(keys))
+    if len(keys) > most:
+        rows = np.sort(np.argpartition(keys - first, most)[:most])
+    n_first = int(np.sum(first[rows]))
+    n_others = len(rows) - n_first
+    share = n_others / (n_rows - n_first) if n_others else 1.0
+    return Drawn(rows, np.where(first[rows], share, 1.0))
+
+
 def summarise(source: Source, random: np.random.RandomState) -> Summary:
     """Read all rows once.
 
@@ -121,7 +176,7 @@ def summarise(source: Source, random: np.random.RandomState) -> Summary:
         If there is no row, no row with weight, or a value is infinite.
     """
     n_features = source.n_features
-    looks = _Looks(n_features, random)
+    looks = _Looks(n_features, source.n_classes, random)
     unit = np.zeros(n_features), np.ones(n_features)
     for rows in source.chunks(*unit):
         for start in range(0, len(rows.x), ROWS_A_TIME):
@@ -144,9 +199,9 @@ class _Kept(NamedTuple):
 class _Looks:
     """Running sums of `summarise`."""
 
-    def __init__(self, n_features: int, random: np.random.RandomState) -> None:
+    def __init__(self, n_features: int, n_classes: int, random: np.random.RandomState) -> None:
         self.random = random
-        self.n_rows, self.total = 0, 0.0
+        self.n_rows, self.n_weighty, self.total = 0, 0, 0.0
         self.seen = np.zeros(n_features)
         self.mean = np.zeros(n_features)
         # Squares are summed in units of the largest deviation so far: 1e150 has a square too.
@@ -156,7 +211,7 @@ class _Looks:
         self.high = np.full(n_features, -np.inf)
         self.most = max(1000, min(ROWS_FOR_START, (1 << 27) // (8 * n_features)))
         self.kept: list[_Kept] = []
-        self.class_counts: Floats | None = None
+        self.class_counts = np.zeros(n_classes)
 
     def add(self, x: Floats, weights: Floats | None, labels: np.ndarray | None) -> None:
         if np.isinf(x).any():
@@ -213,35 +268,32 @@ class _Looks:
     def _count(self, w: Floats, labels: np.ndarray) -> None:
         """Add up the weights of each class."""
         known = labels >= 0
-        before = np.zeros(0) if self.class_counts is None else self.class_counts
-        counts: Floats = np.asarray(np.bincount(labels[known], w[known], len(before)), np.float64)
-        counts[: len(before)] += before
-        self.class_counts = counts
+        self.class_counts += np.bincount(labels[known], w[known], len(self.class_counts))
 
     def _keep(self, x: Floats, w: Floats, labels: np.ndarray | None) -> None:
         """Keep the rows with the smallest of evenly drawn numbers: a sample of all, in one pass."""
         candidates = np.flatnonzero(w > 0)
         keys = self.random.random_sample(len(candidates))
-        if len(candidates) > self.most:
-            chosen = np.sort(np.argpartition(keys, self.most)[: self.most])
-            candidates, keys = candidates[chosen], keys[chosen]
         known = None if labels is None else labels[candidates]
+        chosen = draw(keys, known, len(self.class_counts), self.most, len(keys)).rows
+        candidates, keys = candidates[chosen], keys[chosen]
+        known = None if known is None else known[chosen]
         self.kept.append(_Kept(keys, Sample(x[candidates], w[candidates], known)))
+        self.n_weighty += int(np.count_nonzero(w > 0))
         if sum(len(part.keys) for part in self.kept) > 2 * self.most:
-            self.kept = [self._sampled()]
+            self.kept = [self._sampled()[0]]
 
-    def _sampled(self) -> _Kept:
+    def _sampled(self) -> tuple[_Kept, Floats]:
+        """Return the rows drawn so far, and by what to multiply their weights."""
         keys = np.concatenate([part.keys for part in self.kept])
         samples = [part.sample for part in self.kept]
         x = np.concatenate([sample.x for sample in samples])
         w = np.concatenate([sample.weights for sample in samples])
         known = [sample.labels for sample in samples if sample.labels is not None]
         labels = np.concatenate(known) if known else None
-        if len(keys) > self.most:
-            chosen = np.sort(np.argpartition(keys, self.most)[: self.most])
-            keys, x, w = keys[chosen], x[chosen], w[chosen]
-            labels = None if labels is None else labels[chosen]
-        return _Kept(keys, Sample(x, w, labels))
+        rows, factors = draw(keys, labels, len(self.class_counts), self.most, self.n_weighty)
+        labels = None if labels is None else labels[rows]
+        return _Kept(keys[rows], Sample(x[rows], w[rows], labels)), factors
 
     def summary(self) -> Summary:
         if self.n_rows == 0:
@@ -257,7 +309,7 @@ class _Looks:
         some = np.where(self.seen > 0, self.seen, 1.0)
         variance = self.squares / some * self.unit**2
         reach = np.where(self.seen > 0, np.maximum(self.high - self.mean, self.mean - self.low), 0)
-        sample = self._sampled().sample
+        (_, sample), factors = self._sampled()
         return Summary(
             self.n_rows,
             self.total,
@@ -265,6 +317,6 @@ class _Looks:
             self.mean,
             variance,
             reach,
-            sample,
-            self.class_counts,
+            sample._replace(weights=sample.weights * factors),
+            self.class_counts if len(self.class_counts) else None,
         )
