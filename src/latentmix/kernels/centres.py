@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from latentmix.kernels.crew import Crew
-
-# A block's table of scores has about this many entries, so that it stays in the cache.
-BLOCK_ENTRIES = 1 << 17
+from latentmix.kernels.margins import Assignment
+from latentmix.kernels.nearest import Rows, blocks, spans
+from latentmix.kernels.potential import Potential
 
 # k-means||: Bahmani et al. find five rounds enough, of twice as many draws as centres.
 ROUNDS = 5
 OVERSAMPLING = 2
+
+# Distances in float64 are taken this many rows at a time.
+BLOCK_ROWS = 4088
 
 
 class Clustering(NamedTuple):
@@ -37,37 +41,13 @@ class Clustering(NamedTuple):
     inertia: float
 
 
-def _blocks(n_rows: int, n_centres: int, n_threads: int) -> list[slice]:
-    """Cut the rows into blocks, as many for each thread."""
-    most = min(8184, max(64, BLOCK_ENTRIES // n_centres))
-    n_blocks = -(-n_rows // (most * n_threads)) * n_threads
-    size = max(64, -(-n_rows // n_blocks))
-    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
-
-
-def squared_distances(
-    x: Float[np.ndarray, "N D"], centre: Float[np.ndarray, "#N D"]
-) -> Float[np.ndarray, " N"]:
-    """Return |x - centre|^2 without expanding it, so that equal rows are at distance 0."""
-    deviation = x - centre
-    distances: np.ndarray = np.einsum("nd,nd->n", deviation, deviation)
-    return distances
-
-
-def _draw(random: np.random.RandomState, potential: np.ndarray, n_draws: int) -> np.ndarray:
-    """Return row numbers drawn in proportion to `potential`, never one where it is 0."""
-    cumulative = np.cumsum(potential)
-    rows = np.searchsorted(cumulative, random.random_sample(n_draws) * cumulative[-1], "right")
-    # A draw that rounds to the total would fall past the last row that can be drawn.
-    return np.minimum(rows, np.searchsorted(cumulative, cumulative[-1], "left"))
-
-
 def plus_plus(
     random: np.random.RandomState,
     x: Float[np.ndarray, "N D"],
     weights: Float[np.ndarray, " N"],
     n_components: int,
     fixed: Float[np.ndarray, "M D"] | None = None,
+    crew: Crew | None = None,
 ) -> Int[np.ndarray, " K"]:
     """Return the numbers of K rows to start from (greedy k-means++).
 
@@ -85,6 +65,7 @@ def plus_plus(
         How many rows to draw.
     fixed : (M, D), optional
         Centres that exist already; their distances count, and they are not returned.
+    crew : Crew, optional
 
     References
     ----------
@@ -92,20 +73,18 @@ def plus_plus(
     """
     n_fixed = 0 if fixed is None else len(fixed)
     n_candidates = 2 + int(math.log(n_components + n_fixed))
-    nearest = np.full(len(x), np.inf)
-    for centre in [] if fixed is None else fixed:
-        np.minimum(nearest, squared_distances(x, centre), out=nearest)
-    rows = np.zeros(n_components, np.intp)
-    for i in range(n_components):
-        first = i + n_fixed == 0
-        potential = weights if first else weights * nearest
-        if not potential.any():  # every row is a centre already
-            potential = weights
-        candidates = _draw(random, potential, 1 if first else n_candidates)
-        closer = [np.minimum(nearest, squared_distances(x, x[row])) for row in candidates]
-        best = int(np.argmin([weights @ one for one in closer]))
-        rows[i], nearest = candidates[best], closer[best]
-    return rows
+    chosen = np.zeros(n_components, np.intp)
+    with nullcontext(crew) if crew else Crew() as members:
+        potential = Potential(Rows(x, members, "F"), weights)
+        for centre in fixed if fixed is not None else ():
+            potential.add(centre[None])
+        for i in range(n_components):
+            first = i + n_fixed == 0
+            candidates = potential.draw(random, 1 if first else n_candidates)
+            best = 0 if first else np.argmin(potential.remainders(x[candidates]))
+            chosen[i] = candidates[best]
+            potential.add(x[chosen[i : i + 1]])
+    return chosen
 
 
 def parallel(
@@ -134,24 +113,20 @@ def parallel(
     ----------
     Bahmani et al., "Scalable k-means++", 2012, algorithm 2.
     """
-    chosen = _draw(random, weights, 1)
-    nearest = np.full(len(x), np.inf)
-    new = chosen
+    potential = Potential(Rows(x, crew, "F"), weights)
+    chosen = potential.draw(random, 1)
+    potential.add(x[chosen])
     for _ in range(ROUNDS):
-        components = nearest_centre(x, x[new], crew)
-        np.minimum(nearest, squared_distances(x, x[new[components]]), out=nearest)
-        potential = weights * nearest
-        if not potential.any():
-            break
-        new = np.unique(_draw(random, potential, OVERSAMPLING * n_components))
+        new = np.unique(potential.draw(random, OVERSAMPLING * n_components))
+        potential.add(x[new])
         chosen = np.concatenate([chosen, new])
-    if len(chosen) < n_components:
-        extra = plus_plus(random, x, weights, n_components - len(chosen), fixed=x[chosen])
-        chosen = np.concatenate([chosen, extra])
-    candidates = x[chosen]
-    components = nearest_centre(x, candidates, crew)
-    masses = np.bincount(components, weights, minlength=len(candidates))
-    rows = plus_plus(random, candidates, masses, n_components)
+    candidates, masses = x[chosen], potential.masses()
+    n_missing = n_components - len(np.unique(candidates, axis=0))
+    if n_missing > 0:
+        others = plus_plus(random, x, weights, n_missing, fixed=candidates, crew=crew)
+        candidates = np.concatenate([candidates, x[others]])
+        masses = np.concatenate([masses, weights[others]])
+    rows = plus_plus(random, candidates, masses, n_components, crew=crew)
     return lloyd(candidates, masses, candidates[rows], crew, max_iter=10).centres
 
 
@@ -182,72 +157,89 @@ def lloyd(
     ----------
     Lloyd, "Least squares quantization in PCM", 1982.
     """
+    least_movement = tol * _mean_variance(x, weights)
+    least_mass = 0.5 * np.min(weights[weights > 0], initial=np.inf)
+    assignment = Assignment(Rows(x, crew), weights, len(centres))
+    moved, n_iter = None, 0
+    while n_iter < max_iter:
+        n_changed = assignment.update(centres, moved)
+        means = _means(assignment, centres, least_mass)
+        moved = np.sqrt(np.sum((means - centres) ** 2, axis=1))
+        centres, n_iter = means, n_iter + 1
+        if (n_changed == 0 and n_iter > 1) or moved @ moved <= least_movement:
+            break
+    if moved is None or moved.any():
+        assignment.update(centres, moved)
+    components = assignment.components
+    inertia = weights @ _squared_distances(x, centres, components, crew)
+    return Clustering(centres, components, n_iter, float(inertia))
+
+
+def _mean_variance(x: np.ndarray, weights: np.ndarray) -> float:
+    """Return the weighted variance of a feature, on average."""
     total = weights.sum()
     mean = weights @ x / total
-    least_movement = tol * float(np.mean(weights @ (x - mean) ** 2 / total))
-    n_iter, before = 0, None
-    while n_iter < max_iter:
-        components = nearest_centre(x, centres, crew)
-        moved = _means(x, weights, centres, components)
-        movement = float(np.sum((moved - centres) ** 2))
-        centres, n_iter = moved, n_iter + 1
-        if before is not None and np.array_equal(before, components):
-            break
-        if movement <= least_movement:
-            break
-        before = components
-    components = nearest_centre(x, centres, crew)
-    inertia = float(weights @ squared_distances(x, centres[components]))
-    return Clustering(centres, components, n_iter, inertia)
+    squares = np.einsum("nd,nd->n", x, x)
+    variance = (weights @ squares / total - mean @ mean) / x.shape[1]
+    return max(0.0, float(variance))
 
 
-def _means(
-    x: np.ndarray, weights: np.ndarray, centres: np.ndarray, components: np.ndarray
+def _squared_distances(
+    x: np.ndarray, centres: np.ndarray, components: np.ndarray, crew: Crew
 ) -> np.ndarray:
-    """Return the weighted means of each centre's rows; centres without rows move."""
-    n_components = len(centres)
-    masses = np.bincount(components, weights, minlength=n_components)
-    sums = np.stack(
-        [np.bincount(components, weights * column, minlength=n_components) for column in x.T],
-        axis=1,
-    )
-    empty = np.flatnonzero(masses == 0)
+    """Return how far each row is from its centre, squared, (N,)."""
+    squares = np.empty(len(x))
+
+    def share(parts: Sequence[slice]) -> None:
+        for block in blocks(parts, BLOCK_ROWS):
+            deviation = centres.take(components[block], axis=0)
+            deviation -= x[block]
+            np.einsum("nd,nd->n", deviation, deviation, out=squares[block])
+
+    crew.run(share, spans(len(x), crew.size))
+    return squares
+
+
+def _means(assignment: Assignment, centres: np.ndarray, least_mass: float) -> np.ndarray:
+    """Return the weighted means of each centre's rows; a centre without rows moves to one."""
+    sums = assignment.sums
+    empty = np.flatnonzero(sums[:, -1] < least_mass)  # but for rounding, 0
     if len(empty):
-        distances = np.where(weights > 0, squared_distances(x, centres[components]), 0.0)
-        for k, row in zip(empty, _farthest(distances, components, len(empty)), strict=False):
-            sums[components[row]] -= weights[row] * x[row]
-            masses[components[row]] -= weights[row]
-            sums[k], masses[k] = weights[row] * x[row], weights[row]
-    occupied = masses > 0
+        sums[empty] = 0.0
+        sums = _occupied(assignment, centres, empty, least_mass)
     means = centres.copy()
-    means[occupied] = sums[occupied] / masses[occupied, None]
+    occupied = sums[:, -1] > 0
+    means[occupied] = sums[occupied, :-1] / sums[occupied, -1:]
     return means
 
 
-def _farthest(distances: np.ndarray, components: np.ndarray, most: int) -> list[int]:
-    """Return the rows farthest from their centres; none is the last one its centre has."""
-    left = np.bincount(components[distances > 0])
-    rows: list[int] = []
-    for row in np.argsort(-distances, kind="stable"):
-        if len(rows) == most or distances[row] == 0:
+def _occupied(
+    assignment: Assignment, centres: np.ndarray, empty: np.ndarray, least_mass: float
+) -> np.ndarray:
+    """Return the sums when each centre without rows has taken the row farthest from its centre.
+
+    As in scikit-learn; but no two take equal rows, and none takes the last row of its centre.
+    """
+    rows, weights, sums = assignment.rows, assignment.weights, assignment.sums.copy()
+    components = assignment.components
+    squares = _squared_distances(rows.x, centres, components, rows.crew)
+    squares[weights == 0] = 0.0
+    homeless, taken = list(empty), set()
+    for row in np.argsort(-squares, kind="stable"):
+        if not homeless or squares[row] == 0:
             break
-        if left[components[row]] > 1:
-            left[components[row]] -= 1
-            rows.append(int(row))
-    return rows
+        own, part = components[row], weights[row] * np.append(rows.x[row], 1.0)
+        if sums[own, -1] - part[-1] > least_mass and rows.x[row].tobytes() not in taken:
+            taken.add(rows.x[row].tobytes())
+            sums[own] -= part
+            sums[homeless.pop(0)] = part
+    return sums
 
 
 def nearest_centre(
     x: Float[np.ndarray, "N D"], centres: Float[np.ndarray, "K D"], crew: Crew
 ) -> Int[np.ndarray, " N"]:
     """Return the number of the centre nearest to each row, (N,) int32; the first one of equals."""
-    components = np.empty(len(x), np.int32)
-    # |x - c|^2 is least where x'c - |c|^2/2 is greatest.
-    offsets = -0.5 * np.einsum("kd,kd->k", centres, centres)
-
-    def share(blocks: Sequence[slice]) -> None:
-        for block in blocks:
-            components[block] = np.argmax(np.dot(x[block], centres.T) + offsets, axis=1)
-
-    crew.run(share, _blocks(len(x), len(centres), crew.size))
-    return components
+    assignment = Assignment(Rows(x, crew), np.ones(len(x)), len(centres))
+    assignment.update(centres)
+    return assignment.components
