@@ -383,6 +383,15 @@ def test_without_a_seed_the_same_call_goes_on(random_state, interrupt, monkeypat
     assert_same_bits(mixture, GaussianMixture(**parameters).fit(rows))
 
 
+def test_without_a_seed_a_number_of_components_that_was_chosen_goes_on(interrupt, tmp_path):
+    parameters = {**LONG, "n_components": "auto", "random_state": None}
+    interrupt(tmp_path, parameters, rows=X + (np.arange(300) % 3)[:, None] * 9, events=5)
+    heard = []
+    mixture = GaussianMixture(**parameters)
+    mixture.fit(X + (np.arange(300) % 3)[:, None] * 9, checkpoint=tmp_path, listener=heard.append)
+    assert heard[0].iteration >= 4
+
+
 # --- damage
 
 

@@ -119,8 +119,9 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
             Classes of the rows, `missing_label` or None where unknown: p(y|k) is fitted with the
             rest, and components keep to rows of their classes.
         checkpoint : path, optional
-            A folder to keep an unfinished fit in, every few seconds. The same call goes on with
-            it, to the same bits; it is emptied at the end.
+            A folder to keep an unfinished fit in, every few seconds and at Ctrl-C. The same call
+            goes on with it, to the same bits; at the end its files are deleted. Where
+            `random_state` is no integer, the fit goes on with the random numbers it began with.
         listener : callable, optional
             Told of every :class:`~latentmix.training.events.EmIteration`.
 
@@ -131,22 +132,22 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
             labels that do not fit the rows.
         ParameterError
             For a parameter outside its domain.
+        IntegrityError
+            If the files in `checkpoint` were changed.
+        WriteError
+            If `checkpoint` is no folder, or cannot be written.
         """
         self._check_parameters()
         rows = self._rows(X, sample_weight, labels)
         source = rows.source
         continuing = self.warm_start and hasattr(self, "converged_")
         once = continuing or self.n_components == AUTO
-        seeds = draw_seeds(self.random_state, 1 if once else self.n_init)
+        keeper = self._keeper(checkpoint)
+        seeds = keeper.begin(draw_seeds(self.random_state, 1 if once else self.n_init))
         start = self._start(source, seeds[0])
         if continuing:
             start = self._previous(source.n_features, rows.known)
         rule = self._rule(start)
-        keeper = EmKeeper()
-        if checkpoint is not None:
-            # A generator, as None is one, gives the next call other seeds.
-            seeds_given = isinstance(self.random_state, Integral)
-            keeper = FolderKeeper(Path(checkpoint), seeds_given=seeds_given)
         if self.verbose:
             listener = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
         fit = fit_em(source, rule, seeds, listener, keeper)
@@ -304,6 +305,12 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
                 "Give n_components as an integer, or leave the start out."
             )
         return grown_start(source, self._rule(Start()), seed)
+
+    def _keeper(self, checkpoint: str | Path | None) -> EmKeeper:
+        if checkpoint is None:
+            return EmKeeper()
+        # Only an integer gives the next call the same seeds.
+        return FolderKeeper(Path(checkpoint), seeds_given=isinstance(self.random_state, Integral))
 
     def _rule(self, start: Start) -> EmRule:
         reg_covar, relative = self._regularisation()

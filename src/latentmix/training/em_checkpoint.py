@@ -258,5 +258,5 @@ def _fingerprint(source: Source, summary: Summary, rule: Any, seeds: Sequence[in
         if value is not None:
             array = np.ascontiguousarray(value)
             digest.update(repr((name, array.dtype.str, array.shape)).encode())
-            digest.update(array.tobytes())
+            digest.update(array.data)
     return digest.hexdigest()

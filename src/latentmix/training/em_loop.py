@@ -211,7 +211,7 @@ def fit_em(
     source : Source
     rule : EmRule
     seeds : sequence of int
-        Of the starts' random numbers; the first also draws the sample for them.
+        Of the starts' random numbers, as `keeper` has them; the first also draws the sample.
     listener : callable
         Told of every `EmIteration`.
     keeper : EmKeeper
@@ -223,7 +223,6 @@ def fit_em(
         For fewer rows than components, or if every start ends in a singular covariance.
     """
     with Crew() as crew:
-        seeds = keeper.begin(seeds)
         fitting = Fitting(source, rule, seeds[0], crew)
         kept = keeper.restore(source, fitting.summary, rule)
         if kept is None:
