@@ -66,7 +66,9 @@ class Rows:
     ) -> None:
         n_rows, n_features = x.shape
         self.x, self.crew = x, crew
-        hands = [slice(first, n_rows, crew.size) for first in range(crew.size)]
+        # Few rows are one member's work, and stay in order: draws do not depend on the crew then.
+        n_hands = crew.size if x.size > LEAST_ENTRIES else 1
+        hands = [slice(first, n_rows, n_hands) for first in range(n_hands)]
         self.order = np.concatenate([np.arange(n_rows)[hand] for hand in hands])
         reach = max(float(np.max(x)), -float(np.min(x)))
         # A power of two: multiplying by it is exact.
