@@ -88,3 +88,43 @@ def test_without_labels_rows_are_drawn_evenly():
     rows, factors = sources.draw(keys, None, 0, 50, 500)
     np.testing.assert_array_equal(rows, np.sort(np.argsort(keys)[:50]))
     assert np.all(factors == 1)
+
+
+@pytest.mark.parametrize("covariance_type", sorted(GAUSSIAN))
+@pytest.mark.parametrize(
+    ("length", "dtype"),
+    [
+        (1e155, "float64"),
+        (1e300, "float64"),
+        (1e-170, "float64"),
+        (1e25, "float32"),
+        (1e-25, "float32"),
+    ],
+)
+def test_variances_past_the_range_of_the_rows_are_refused(covariance_type, length, dtype):
+    mixture = GaussianMixture(
+        2, covariance_type=covariance_type, n_factors=1, reg_covar=0, random_state=0
+    ).fit(ROWS)
+    before = mixture.means_.copy()
+    with pytest.raises(InputError, match=f"leave the range of {dtype}.* Rescale X"):
+        mixture.fit((ROWS * length).astype(dtype))
+    np.testing.assert_array_equal(mixture.means_, before)
+
+
+@pytest.mark.parametrize("length", [1e-170, 1e-60])
+def test_a_variance_may_be_all_regularisation(length):
+    mixture = GaussianMixture(2, reg_covar=1e-6, random_state=0).fit(ROWS * length)
+    np.testing.assert_allclose(mixture.covariances_, [np.eye(2) * 1e-6] * 2, atol=1e-100)
+
+
+def test_rows_that_cannot_be_added_up_are_refused():
+    with pytest.raises(InputError, match=r"values as large as 1\.5e\+308"):
+        GaussianMixture(1).fit([[1.5e308], [-1.5e308], [1.5e308]])
+
+
+def test_a_share_of_variances_past_all_squares():
+    rows = ROWS * [1e-100, 1e100]
+    mixture = GaussianMixture(1, reg_covar=0.5, relative_reg_covar=True).fit(rows)
+    plain = GaussianMixture(1, reg_covar=0.5, relative_reg_covar=True).fit(ROWS)
+    lengths = np.outer([1e-100, 1e100], [1e-100, 1e100])
+    np.testing.assert_allclose(mixture.covariances_ / lengths, plain.covariances_)

@@ -16,6 +16,7 @@ from latentmix.kernels import completion
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model
 from latentmix.kernels.families import GAUSSIAN, Gaussian, Mixture, gaussian_family
+from latentmix.kernels.maximisation import refuse_overflow
 from latentmix.training.em_loop import EmFit
 from latentmix.training.em_start import Start
 
@@ -295,12 +296,14 @@ class GaussianMixture(MixtureEstimator):
         self.precisions_ = self._family().precisions(factors).astype(means.dtype)
 
     def _keep_mixture(self, mixture: Mixture, dtype: np.dtype) -> None:
-        precisions = self._family().precisions(mixture.factors)
-        # In C order, as they are read from files: products of another order round otherwise.
-        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = (
-            array.astype(dtype, order="C") for array in mixture
-        )
-        self.precisions_ = precisions.astype(dtype, order="C")
+        with np.errstate(over="ignore"):
+            precisions = self._family().precisions(mixture.factors).astype(dtype, order="C")
+            # In C order, as they are read from files: products of another order round otherwise.
+            kept = Mixture(*(array.astype(dtype, order="C") for array in mixture))
+        if np.isfinite(mixture.factors).all():
+            refuse_overflow(kept.covariances, kept.factors, precisions)
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = kept
+        self.precisions_ = precisions
 
     def _check_parameters(self) -> None:
         check_choice("covariance_type", self.covariance_type, GAUSSIAN)

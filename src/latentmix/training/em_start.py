@@ -64,15 +64,17 @@ class Units:
             shift, reach = np.zeros(n_features), np.zeros(n_features)
         elif family.scaling == "common":
             reach = np.full(n_features, reach.max())
-        # Features whose reach is 0 or subnormal keep their unit.
-        safe = np.where(reach > np.finfo(np.float64).tiny, reach, 1.0)
+        # Features whose reach is 0 or subnormal keep their unit. Others need none that is next to
+        # nothing beside the deviation that reg_covar alone makes: its square would overflow.
+        least = 0.0 if relative else 1e-100 * float(np.sqrt(reg_covar))
+        safe = np.where(reach > np.finfo(np.float64).tiny, np.maximum(reach, least), 1.0)
         scale = 2.0 ** np.ceil(np.log2(safe))
-        variance = summary.variance
-        if family.scaling == "common":
-            variance = np.full(n_features, variance.mean())
-        with np.errstate(over="ignore"):
-            reg = reg_covar * (variance / scale / scale) if relative else reg_covar / scale / scale
-        return cls(shift, scale, np.minimum(reg, 1e290) + np.zeros(n_features))
+        with np.errstate(over="ignore"):  # of rows that keep their unit
+            variance = (summary.deviation / scale) ** 2
+            if family.scaling == "common":
+                variance = np.full(n_features, variance.mean())
+            reg = reg_covar * variance if relative else reg_covar / scale / scale
+        return cls(shift, scale, reg + np.zeros(n_features))
 
     def scaled(self, x: Floats) -> Floats:
         """Return rows or means in scaled units."""

@@ -20,6 +20,9 @@ from latentmix.kernels.expectation import Rows, patterns_of
 ROWS_FOR_START = 100_000
 ROWS_A_TIME = 65_536
 
+# Beyond, there is no unit to count in: the next power of two is infinite.
+LONGEST_REACH = 2.0**1022
+
 # So large a share of the rows drawn may be there for their labels.
 SHARE_FOR_LABELS = 0.25
 
@@ -39,6 +42,7 @@ class Sample(NamedTuple):
 class Summary(NamedTuple):
     """What one look at all rows tells: sums are weighted, and leave missing entries out.
 
+    `deviation` is the standard deviation, whose square may be past float64's range.
     `class_counts` are the weights of the rows of each class, where there are labels.
     """
 
@@ -46,7 +50,7 @@ class Summary(NamedTuple):
     total: float
     seen: Float[Floats, " D"]
     mean: Float[Floats, " D"]
-    variance: Float[Floats, " D"]
+    deviation: Float[Floats, " D"]
     reach: Float[Floats, " D"]
     sample: Sample
     class_counts: Float[Floats, " C"] | None
@@ -226,7 +230,8 @@ class _Looks:
         complete = bool(present.all())
         filled = x if complete else np.where(present, x, 0.0)
         seen = np.full(x.shape[1], w.sum()) if complete else w @ present
-        self._merge(x, filled, w, present, seen)
+        with np.errstate(over="ignore", invalid="ignore"):  # `summary` says so
+            self._merge(x, filled, w, present, seen)
         self._keep(x, w, labels)
         if labels is not None:
             self._count(w, labels)
@@ -307,15 +312,22 @@ class _Looks:
                 "every column; drop that one."
             )
         some = np.where(self.seen > 0, self.seen, 1.0)
-        variance = self.squares / some * self.unit**2
-        reach = np.where(self.seen > 0, np.maximum(self.high - self.mean, self.mean - self.low), 0)
+        deviation = np.sqrt(self.squares / some) * self.unit
+        with np.errstate(all="ignore"):
+            reach = np.maximum(self.high - self.mean, self.mean - self.low)
+        if not (np.isfinite(deviation) & (reach < LONGEST_REACH)).all():
+            largest = max(float(np.max(self.high)), float(-np.min(self.low)))
+            raise InputError(
+                f"X holds values as large as {largest:.3g}, which float64 cannot add up. Expected "
+                "values whose sums are finite; rescale X."
+            )
         (_, sample), factors = self._sampled()
         return Summary(
             self.n_rows,
             self.total,
             self.seen,
             self.mean,
-            variance,
+            deviation,
             reach,
             sample._replace(weights=sample.weights * factors),
             self.class_counts if len(self.class_counts) else None,
