@@ -144,9 +144,10 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         once = continuing or self.n_components == AUTO
         keeper = self._keeper(checkpoint)
         seeds = keeper.begin(draw_seeds(self.random_state, 1 if once else self.n_init))
-        start = self._start(source, seeds[0])
         if continuing:
             start = self._previous(source.n_features, rows.known)
+        else:
+            start = self._start(source, seeds[0])
         rule = self._rule(start)
         if self.verbose:
             listener = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
