@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from latentmix import GaussianMixture
+from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
 from latentmix.errors import InputError
-from latentmix.kernels.families import GAUSSIAN
+from latentmix.kernels.families import FAMILIES, GAUSSIAN, Mixture
 from latentmix.training import sources
 
 pytestmark = pytest.mark.filterwarnings(
@@ -128,3 +128,50 @@ def test_a_share_of_variances_past_all_squares():
     plain = GaussianMixture(1, reg_covar=0.5, relative_reg_covar=True).fit(ROWS)
     lengths = np.outer([1e-100, 1e100], [1e-100, 1e100])
     np.testing.assert_allclose(mixture.covariances_ / lengths, plain.covariances_)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+def test_a_covariance_that_float32_rounds_away_can_be_drawn_from(covariance_type):
+    rows = np.outer(np.random.RandomState(0).randn(200), [1, 1.0001]).astype(np.float32)
+    mixture = GaussianMixture(
+        1, covariance_type=covariance_type, reg_covar=1e-12, random_state=0
+    ).fit(rows)
+    draws = mixture.sample(5000)[0].astype(np.float64)
+    np.testing.assert_allclose(draws.std(axis=0), rows.std(axis=0), rtol=0.05)
+    assert np.abs(draws[:, 1] - 1.0001 * draws[:, 0]).max() < 1e-4
+
+
+def test_a_component_of_shares_or_counts_is_born_again_within_reach_of_all_rows():
+    shares = (np.random.RandomState(0).uniform(size=(200, 40)) < 0.9) * 1.0
+    counts = np.random.RandomState(0).poisson(0.5, (200, 5))
+    even = {"weights_init": [0.5, 0.5], "max_iter": 1}
+    for mixture, rows in (
+        (BernoulliMixture(2, means_init=[[0.9] * 40, [1e-6] * 40], **even), shares),
+        (PoissonMixture(2, means_init=[[0.5] * 5, [300.0] * 5], **even), counts),
+    ):
+        mixture.fit(rows)
+        assert mixture.n_reborn_ == 1
+        assert mixture.means_.min() > 0
+        assert np.all(np.isfinite(mixture.score_samples(rows)))
+        assert mixture.set_params(max_iter=500).fit(rows).converged_
+
+
+@pytest.mark.parametrize("name", ["full", "tied"])
+def test_a_leap_past_all_covariances_is_no_error(name):
+    family = FAMILIES[name]
+    covariances = np.broadcast_to(np.eye(2), family.shape(3, 2)).copy()
+    like = Mixture(np.ones(3) / 3, np.zeros((3, 2)), covariances, covariances)
+    vector = family.unconstrained(like)
+    vector[-1] = -1e4  # a factor of exp(-10000)
+    assert not np.isfinite(family.from_unconstrained(vector, like).covariances).all()
+
+
+@pytest.mark.parametrize("covariance_type", sorted(GAUSSIAN))
+@pytest.mark.parametrize("constant", [4.0, 0.1, 0.0, -1e100])
+def test_a_share_of_the_variance_of_a_constant_feature(covariance_type, constant):
+    rows = np.column_stack([ROWS, np.full(len(ROWS), constant)])
+    shared = {"covariance_type": covariance_type, "n_factors": 1, "random_state": 0}
+    mixture = GaussianMixture(2, relative_reg_covar=True, reg_covar=1e-3, **shared).fit(rows)
+    if constant != -1e100:  # beside which the others are nothing to k-means
+        assert len(np.unique(mixture.predict(rows)[:60])) == 1
+    np.testing.assert_allclose(mixture.means_[:, 2], constant, rtol=1e-12)

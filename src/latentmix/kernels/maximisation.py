@@ -109,7 +109,8 @@ def _reborn(
     """Put each lost component at a badly explained row, with the others' pooled covariance.
 
     Where there are more of them than such rows, they are spread from the last one towards the
-    mean of all rows: twins at one place would stay twins for ever.
+    mean of all rows: twins at one place would stay twins for ever. Counts and shares begin half
+    way there, for at a row itself a mean of 0 would exclude all others.
     """
     alive = np.where(dead, 0.0, moments.counts)
     share = alive / np.sum(alive)
@@ -118,7 +119,7 @@ def _reborn(
     places = [row for _, row in statistics.worst if np.isfinite(row).all()] or [centre]
     for i, k in enumerate(np.flatnonzero(dead)):
         place = places[min(i, len(places) - 1)]
-        behind = max(0, i - len(places) + 1)
+        behind = max(0, i - len(places) + 1) + (0 if family.has_centred_form else 1)
         means[k] = centre + (place - centre) / (1 + behind)
     if family.own_covariances:
         pooled = np.tensordot(share, np.where(_like(dead, covariances), 0.0, covariances), axes=1)

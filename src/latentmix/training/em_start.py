@@ -21,6 +21,9 @@ from latentmix.training.sources import ROWS_A_TIME, Source, Summary
 # In place of a probability of 0, which has no logarithm.
 LEAST_PROBABILITY = float(np.finfo(np.float64).tiny)
 
+# A deviation of so small a share of the mean is the rounding of that mean.
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+
 INITIALISATIONS = ("kmeans", "k-means++", "k-means||", "labels", "random", "random_from_data")
 
 
@@ -56,10 +59,15 @@ class Units:
     def of(cls, family: Family, summary: Summary, reg_covar: float, *, relative: bool) -> Units:
         """Choose units for a family: a scale for each feature, one for all, or none.
 
-        `reg_covar` is in the rows' squared units or, if relative, a share of each variance.
+        `reg_covar` is in the rows' squared units or, if relative, a share of each variance: of
+        each square, where a feature is constant.
         """
         n_features = len(summary.mean)
-        shift, reach = summary.mean, summary.reach
+        shift, reach, spread = summary.mean, summary.reach, summary.deviation
+        if relative and (family.scaling != "common" or not spread.any()):
+            constant = spread <= ROUNDING * np.abs(shift)
+            spread = np.where(constant, np.where(shift == 0, 1.0, np.abs(shift)), spread)
+            reach = np.maximum(reach, spread)
         if family.scaling == "none":
             shift, reach = np.zeros(n_features), np.zeros(n_features)
         elif family.scaling == "common":
@@ -70,7 +78,7 @@ class Units:
         safe = np.where(reach > np.finfo(np.float64).tiny, np.maximum(reach, least), 1.0)
         scale = 2.0 ** np.ceil(np.log2(safe))
         with np.errstate(over="ignore"):  # of rows that keep their unit
-            variance = (summary.deviation / scale) ** 2
+            variance = (spread / scale) ** 2
             if family.scaling == "common":
                 variance = np.full(n_features, variance.mean())
             reg = reg_covar * variance if relative else reg_covar / scale / scale

@@ -23,7 +23,12 @@ from latentmix.kernels.families.family import (
     joined,
     parted,
 )
-from latentmix.kernels.families.linear_algebra import cholesky, factor_of_precision, regression
+from latentmix.kernels.families.linear_algebra import (
+    factor_of_precision,
+    regression,
+    solve,
+    unwhitened,
+)
 
 LOG_2_PI = float(np.log(2 * np.pi))
 
@@ -174,7 +179,7 @@ class _Matrix(ExpandedGaussian):
         factors = np.triu(factors)
         i = np.arange(factors.shape[-1])
         factors[..., i, i] = np.exp(factors[..., i, i])
-        inverse = np.linalg.inv(factors)
+        inverse = solve(factors, np.broadcast_to(np.eye(factors.shape[-1]), factors.shape))
         return Mixture(weights, means, np.swapaxes(inverse, -1, -2) @ inverse, factors)
 
     def factors(self, covariances: Floats) -> Floats:
@@ -256,7 +261,7 @@ class Full(_Matrix):
         rows = np.empty_like(noise)
         for k in np.unique(components):
             own = components == k
-            rows[own] = mixture.means[k] + noise[own] @ cholesky(mixture.covariances[k]).T
+            rows[own] = mixture.means[k] + unwhitened(noise[own], mixture.factors[k])
         return rows
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
@@ -321,7 +326,7 @@ class Tied(_Matrix):
         self, random: np.random.RandomState, mixture: Mixture, components: Int[np.ndarray, " S"]
     ) -> Floats:
         noise = random.standard_normal((len(components), mixture.means.shape[1]))
-        return np.asarray(mixture.means[components] + noise @ cholesky(mixture.covariances).T)
+        return np.asarray(mixture.means[components] + unwhitened(noise, mixture.factors))
 
     def shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         return (n_features, n_features)

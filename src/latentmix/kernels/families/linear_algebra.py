@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import solve_triangular
 
 from latentmix.kernels.arrays import Floats
 
@@ -34,6 +35,15 @@ def factor_of_precision(covariances: Floats) -> Floats:
     identity = np.eye(covariances.shape[-1])
     inverse = solve(lower, np.broadcast_to(identity, lower.shape))
     return np.swapaxes(np.tril(inverse), -1, -2)
+
+
+def unwhitened(noise: Float[Floats, "S D"], factor: Float[Floats, "D D"]) -> Floats:
+    """Return rows e with F' e = noise: of the covariance that a precision's factor belongs to.
+
+    The factor is what was fitted; a covariance rounded to float32 need not be positive definite.
+    """
+    rows = solve_triangular(factor, noise.T, trans="T", check_finite=False)
+    return np.asarray(rows.T)
 
 
 def inverse_root(variances: Floats) -> Floats:
