@@ -151,4 +151,5 @@ def test_units_change_the_density_by_the_jacobian_alone(seed, exponent, family):
     np.testing.assert_allclose(
         np.array(other.lower_bounds) + shift, ours.lower_bounds, rtol=1e-7, atol=1e-7
     )
-    np.testing.assert_allclose(other.mixture.means, ours.mixture.means * scale, rtol=1e-6)
+    # A mean next to 0 has no digits of its own.
+    np.testing.assert_allclose(other.mixture.means / scale, ours.mixture.means, atol=1e-5)
