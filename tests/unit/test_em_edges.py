@@ -175,3 +175,15 @@ def test_a_share_of_the_variance_of_a_constant_feature(covariance_type, constant
     if constant != -1e100:  # beside which the others are nothing to k-means
         assert len(np.unique(mixture.predict(rows)[:60])) == 1
     np.testing.assert_allclose(mixture.means_[:, 2], constant, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_weights_of_blocks_are_repeated_rows(scale):
+    random = np.random.RandomState(3)
+    rows, weights = random.permutation(ROWS), random.randint(0, 3, len(ROWS))
+    weighted, repeated = (GaussianMixture(2, means_init=[[0, 0], [4, 4]]) for _ in range(2))
+    for part in np.split(np.arange(len(rows)), 4):
+        weighted.partial_fit(rows[part], sample_weight=weights[part] * scale)
+        repeated.partial_fit(np.repeat(rows[part], weights[part], axis=0))
+    np.testing.assert_allclose(weighted.means_, repeated.means_, rtol=1e-9)
+    np.testing.assert_allclose(weighted.covariances_, repeated.covariances_, rtol=1e-8)

@@ -32,14 +32,18 @@ FIRST_ITERATIONS = 20
 
 @dataclass
 class OnlineMixture:
-    """A mixture and the running statistics, per row, that the next block is mixed into."""
+    """A mixture and the running statistics, per row, that the next block is mixed into.
+
+    `weight` is the sum of the weights of all rows so far: a row of weight 2 moves the mixture as
+    two rows do.
+    """
 
     rule: EmRule
     units: Units
     offset: float
     model: Model
     running: Statistics
-    n_rows: int
+    weight: float
     n_blocks: int = 1
     n_reborn: int = 0
 
@@ -60,9 +64,9 @@ class OnlineMixture:
             model = ascent.model._replace(centred=True)
             statistics = fitting.look([model], source)[0]
         running = _recentred(_per_row(statistics), model)
-        n_rows = fitting.summary.n_rows
+        weight = fitting.summary.total
         return cls(
-            rule, fitting.units, fitting.offset, model, running, n_rows, n_reborn=ascent.n_reborn
+            rule, fitting.units, fitting.offset, model, running, weight, n_reborn=ascent.n_reborn
         )
 
     def add(self, source: ArraySource) -> None:
@@ -86,8 +90,7 @@ class OnlineMixture:
                 f"(the largest value is {np.nanmax(np.abs(source.x)):.3g}). Expected blocks alike; "
                 "leave that row out, or rescale X."
             )
-        n_rows = len(source.x)
-        step = (1 + self.n_rows / n_rows) ** -STEP_EXPONENT
+        step = (1 + self.weight / block.total) ** -STEP_EXPONENT
         self.running = _mixed(_recentred(self.running, self.model), _per_row(block), step)
         improved, reborn, _ = maximise(
             self.model, self.running, self.units.reg_covar, self.rule.smoothing
@@ -95,7 +98,7 @@ class OnlineMixture:
         self.n_reborn += int(reborn.sum())
         if np.isfinite(improved.mixture.factors).all():
             self.model = improved._replace(centred=True)
-        self.n_rows += n_rows
+        self.weight += block.total
         self.n_blocks += 1
 
     def fit(self) -> EmFit:
