@@ -102,7 +102,6 @@ def test_the_discrete_families_learn_online(kind):
 START = {"means_init": [[0.0, 0], [5, 1], [1, 5]], "random_state": 0}
 
 
-@pytest.mark.xfail(strict=True, reason="steps count rows, not their weights")
 def test_rows_without_weight_are_left_out():
     X, weights = rows(5.0)[:3000], np.random.RandomState(0).randint(0, 2, 3000)
     mixture = online(GaussianMixture(K, **START), X, 300, sample_weight=weights)
@@ -113,7 +112,6 @@ def test_rows_without_weight_are_left_out():
     np.testing.assert_allclose(mixture.means_, left.means_, rtol=1e-7)
 
 
-@pytest.mark.xfail(strict=True, reason="steps count rows, not their weights")
 def test_whole_weights_are_repeated_rows():
     X, weights = rows(5.0)[:3000], np.random.RandomState(0).randint(0, 4, 3000)
     mixture = online(GaussianMixture(K, **START), X, 300, sample_weight=weights)
