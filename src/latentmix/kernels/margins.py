@@ -23,6 +23,10 @@ from latentmix.kernels.nearest import (
     spans,
 )
 
+# Margins are float32, rounded each time something is taken off: this share of them makes up for
+# the rounding of thousands of times.
+RESERVE = 2.0**-12
+
 
 class _Centres(NamedTuple):
     """K centres in float64 and as coefficients in float32, and what the latter are unsure of."""
@@ -52,11 +56,11 @@ class Assignment:
         n_rows, n_features = rows.x.shape
         # At first all rows belong to a centre that does not exist, and no margin is left.
         self._nearest = np.full(n_rows, n_centres)
-        self._margins = np.zeros(n_rows)
+        self._margins = np.zeros(n_rows, np.float32)
         self._sums = np.zeros((n_centres + 1, n_features + 1))
         self.sums = self._sums[:-1]
         self._spaces = [Workspace() for _ in range(rows.crew.size)]
-        self._spans = spans(n_rows, rows.crew.size if n_rows * n_centres > LEAST_ENTRIES else 1)
+        self._n_stale = n_rows  # how many rows the last update looked at
 
     @property
     def components(self) -> Int[np.ndarray, " N"]:
@@ -78,18 +82,10 @@ class Assignment:
         """
         unit, crew = self.rows.unit, self.rows.crew
         now = _Centres(centres / unit, *self.rows.coefficients(centres))
-        lost = np.arange(len(self.rows))
-        if moved is not None:
-            spent = _spent(moved / unit)
-
-            def check(share: Sequence[tuple[Workspace, slice]]) -> list[np.ndarray]:
-                [(space, span)] = share
-                return [self._check(space, b, now, spent) for b in blocks([span], MOST_ROWS)]
-
-            found = crew.run(check, list(zip(self._spaces, self._spans, strict=False)))
-            lost = np.concatenate([part for parts in found for part in parts])
-        many = len(lost) * self.n_centres > LEAST_ENTRIES // 4
-        hands = np.array_split(lost, crew.size if many else 1)
+        lost = (
+            np.arange(len(self.rows)) if moved is None else self._spend(now, _spent(moved / unit))
+        )
+        hands = [lost[span] for span in self._shares(len(lost), len(lost))]
 
         def search(share: Sequence[tuple[Workspace, np.ndarray]]) -> tuple[int, np.ndarray]:
             [(space, positions)] = share
@@ -100,10 +96,29 @@ class Assignment:
             self._sums += sums
         return sum(n_changed for n_changed, _ in changes)
 
+    def _shares(self, n_rows: int, n_stale: int) -> list[slice]:
+        """Cut rows into a share for each thread; one, if few of them have to be looked at."""
+        many = n_stale * self.n_centres > LEAST_ENTRIES
+        return spans(n_rows, self.rows.crew.size if many else 1)
+
+    def _spend(self, centres: _Centres, spent: np.ndarray) -> np.ndarray:
+        """Take what centres moved off the margins; return positions where another may win."""
+
+        def check(share: Sequence[tuple[Workspace, slice]]) -> list[tuple[int, np.ndarray]]:
+            [(space, span)] = share
+            return [
+                self._check(space, block, centres, spent) for block in blocks([span], MOST_ROWS)
+            ]
+
+        shares = self._shares(len(self.rows), self._n_stale)
+        found = self.rows.crew.run(check, list(zip(self._spaces, shares, strict=False)))
+        self._n_stale = sum(n_stale for parts in found for n_stale, _ in parts)
+        return np.concatenate([lost for parts in found for _, lost in parts])
+
     def _check(
         self, space: Workspace, block: slice, centres: _Centres, spent: np.ndarray
-    ) -> np.ndarray:
-        """Renew the margins that are spent; return the positions where another centre may win."""
+    ) -> tuple[int, np.ndarray]:
+        """Renew the margins that are spent; return how many, and those where another may win."""
         margins, nearest = self._margins[block], self._nearest[block]
         margins -= spent.take(nearest)
         stale = np.flatnonzero(margins <= 0)
@@ -120,8 +135,7 @@ class Assignment:
             flat[at] = np.inf
             np.min(distances, axis=0, out=others[part])
         renewed = self._renew(stale, own, others, centres)
-        lost: np.ndarray = stale.compress(renewed <= 0)
-        return lost
+        return len(stale), stale.compress(renewed <= 0)
 
     def _renew(
         self, positions: np.ndarray, own: np.ndarray, others: np.ndarray, centres: _Centres
@@ -134,6 +148,7 @@ class Assignment:
         np.maximum(others, 0, out=others)
         margins: np.ndarray = np.sqrt(others, out=others)
         margins -= np.sqrt(own, out=own)
+        margins *= 1 - RESERVE
         self._margins[positions] = margins
         return margins
 
@@ -169,7 +184,7 @@ class Assignment:
         nearest: np.ndarray = np.argmin(distances, axis=1)
         own = distances[every, nearest]
         distances[every, nearest] = np.inf
-        self._margins[positions] = np.min(distances, axis=1) - own
+        self._margins[positions] = (1 - RESERVE) * (np.min(distances, axis=1) - own)
         return nearest
 
     def _move(self, positions: np.ndarray, nearest: np.ndarray) -> np.ndarray:
@@ -196,7 +211,8 @@ def _spent(moved: np.ndarray) -> np.ndarray:
 
     A row's own centre may have moved away from it, and the one that moved most towards it.
     """
-    spent: np.ndarray = moved + moved.max()
-    most = np.argmax(moved)
-    spent[most] = moved[most] + np.delete(moved, most).max(initial=0.0)
-    return spent
+    first, second = np.sort(moved)[:-3:-1] if len(moved) > 1 else (moved[0], 0.0)
+    spent = moved + first
+    spent[np.argmax(moved)] = first + second
+    taken: np.ndarray = spent.astype(np.float32)
+    return taken

@@ -27,7 +27,7 @@ TABLE_ENTRIES = 1 << 19
 MOST_ROWS = 1 << 16
 
 # With fewer distances to compare, waking the other threads takes longer than the work.
-LEAST_ENTRIES = 1 << 20
+LEAST_ENTRIES = 1 << 18
 
 
 def blocks(spans: Sequence[slice], size: int) -> Iterator[slice]:
@@ -97,8 +97,10 @@ class Rows:
         """Return what `features` are multiplied with, (K, D + 2), and these centres' doubt."""
         scaled = centres / self.unit
         squares = np.einsum("kd,kd->k", scaled, scaled)
-        table = np.column_stack([-2 * scaled, squares, np.ones(len(centres))])
-        return table.astype(np.float32), np.float32(self._rounding * squares.max())
+        table = np.ones((len(centres), self.features.shape[1]), np.float32)
+        table[:, :-2] = -2 * scaled
+        table[:, -2] = squares
+        return table, np.float32(self._rounding * squares.max())
 
 
 class Workspace:

@@ -112,7 +112,7 @@ class Potential:
     ) -> list[T]:
         """Give each member of the crew a workspace and its rows, if there is work for all."""
         crew, n_rows = self.rows.crew, len(self.rows)
-        many = n_rows * (n_centres + self.rows.x.shape[1]) > LEAST_ENTRIES
+        many = n_rows * (n_centres + self.rows.x.shape[1]) > 4 * LEAST_ENTRIES
         parts = spans(n_rows, crew.size if many else 1)
         return crew.run(share, list(zip(self._spaces, parts, strict=False)))
 
