@@ -26,7 +26,7 @@ ROUNDS = 5
 OVERSAMPLING = 2
 
 # Distances in float64 are taken this many rows at a time.
-BLOCK_ROWS = 4088
+BLOCK_ROWS = 8184
 
 
 class Clustering(NamedTuple):
@@ -157,12 +157,13 @@ def lloyd(
     ----------
     Lloyd, "Least squares quantization in PCM", 1982.
     """
-    least_movement = tol * _mean_variance(x, weights)
     least_mass = 0.5 * np.min(weights[weights > 0], initial=np.inf)
     assignment = Assignment(Rows(x, crew), weights, len(centres))
     moved, n_iter = None, 0
     while n_iter < max_iter:
         n_changed = assignment.update(centres, moved)
+        if n_iter == 0:
+            least_movement = tol * _mean_variance(assignment, weights)
         means = _means(assignment, centres, least_mass)
         moved = np.sqrt(np.sum((means - centres) ** 2, axis=1))
         centres, n_iter = means, n_iter + 1
@@ -175,13 +176,11 @@ def lloyd(
     return Clustering(centres, components, n_iter, float(inertia))
 
 
-def _mean_variance(x: np.ndarray, weights: np.ndarray) -> float:
+def _mean_variance(assignment: Assignment, weights: np.ndarray) -> float:
     """Return the weighted variance of a feature, on average."""
-    total = weights.sum()
-    mean = weights @ x / total
-    squares = np.einsum("nd,nd->n", x, x)
-    variance = (weights @ squares / total - mean @ mean) / x.shape[1]
-    return max(0.0, float(variance))
+    mean = np.sum(assignment.sums, axis=0) / np.sum(assignment.masses)
+    variance = assignment.rows.mean_squares(weights) - float(mean @ mean)
+    return max(0.0, variance) / len(mean)
 
 
 def _squared_distances(
@@ -191,7 +190,7 @@ def _squared_distances(
     squares = np.empty(len(x))
 
     def share(parts: Sequence[slice]) -> None:
-        for block in blocks(parts, BLOCK_ROWS):
+        for block in (b for part in parts for b in blocks(part, BLOCK_ROWS)):
             deviation = centres.take(components[block], axis=0)
             deviation -= x[block]
             np.einsum("nd,nd->n", deviation, deviation, out=squares[block])
@@ -202,38 +201,40 @@ def _squared_distances(
 
 def _means(assignment: Assignment, centres: np.ndarray, least_mass: float) -> np.ndarray:
     """Return the weighted means of each centre's rows; a centre without rows moves to one."""
-    sums = assignment.sums
-    empty = np.flatnonzero(sums[:, -1] < least_mass)  # but for rounding, 0
+    sums, masses = assignment.sums, assignment.masses
+    empty = np.flatnonzero(masses < least_mass)  # but for rounding, 0
     if len(empty):
-        sums[empty] = 0.0
-        sums = _occupied(assignment, centres, empty, least_mass)
+        sums[empty], masses[empty] = 0.0, 0.0
+        sums, masses = _occupied(assignment, centres, empty, least_mass)
     means = centres.copy()
-    occupied = sums[:, -1] > 0
-    means[occupied] = sums[occupied, :-1] / sums[occupied, -1:]
+    occupied = masses > 0
+    means[occupied] = sums[occupied] / masses[occupied, None]
     return means
 
 
 def _occupied(
     assignment: Assignment, centres: np.ndarray, empty: np.ndarray, least_mass: float
-) -> np.ndarray:
-    """Return the sums when each centre without rows has taken the row farthest from its centre.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums and masses when centres without rows have taken those farthest from theirs.
 
     As in scikit-learn; but no two take equal rows, and none takes the last row of its centre.
     """
-    rows, weights, sums = assignment.rows, assignment.weights, assignment.sums.copy()
-    components = assignment.components
+    rows, weights, components = assignment.rows, assignment.weights, assignment.components
+    sums, masses = assignment.sums.copy(), assignment.masses.copy()
     squares = _squared_distances(rows.x, centres, components, rows.crew)
     squares[weights == 0] = 0.0
     homeless, taken = list(empty), set()
     for row in np.argsort(-squares, kind="stable"):
         if not homeless or squares[row] == 0:
             break
-        own, part = components[row], weights[row] * np.append(rows.x[row], 1.0)
-        if sums[own, -1] - part[-1] > least_mass and rows.x[row].tobytes() not in taken:
-            taken.add(rows.x[row].tobytes())
-            sums[own] -= part
-            sums[homeless.pop(0)] = part
-    return sums
+        own, weight, x = components[row], weights[row], rows.x[row]
+        if masses[own] - weight > least_mass and x.tobytes() not in taken:
+            taken.add(x.tobytes())
+            new = homeless.pop(0)
+            sums[own] -= weight * x
+            masses[own] -= weight
+            sums[new], masses[new] = weight * x, weight
+    return sums, masses
 
 
 def nearest_centre(

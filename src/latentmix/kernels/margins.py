@@ -14,14 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
-from latentmix.kernels.nearest import (
-    LEAST_ENTRIES,
-    MOST_ROWS,
-    Rows,
-    Workspace,
-    blocks,
-    spans,
-)
+from latentmix.kernels.nearest import LEAST_ENTRIES, MOST_ROWS, Rows, Workspace, blocks, spans
 
 # Margins are float32, rounded each time something is taken off: this share of them makes up for
 # the rounding of thousands of times.
@@ -36,6 +29,14 @@ class _Centres(NamedTuple):
     doubt: np.float32
 
 
+class _Change(NamedTuple):
+    """How many rows go to another centre, and what that adds to sums and masses."""
+
+    n_rows: int
+    sums: np.ndarray
+    masses: np.ndarray
+
+
 class Assignment:
     """Each row's nearest centre, its margin, and the sums of the rows of each centre.
 
@@ -47,20 +48,24 @@ class Assignment:
 
     Attributes
     ----------
-    sums : (K, D + 1)
-        Of weight times [x, 1] over each centre's rows.
+    sums : (K, D)
+        Of weight times row over each centre's rows.
+    masses : (K,)
+        Of their weights.
     """
 
     def __init__(self, rows: Rows, weights: Float[np.ndarray, " N"], n_centres: int) -> None:
-        self.rows, self.weights, self.n_centres = rows, weights, n_centres
+        self.rows, self.n_centres = rows, n_centres
         n_rows, n_features = rows.x.shape
+        self.weights = weights
         # At first all rows belong to a centre that does not exist, and no margin is left.
         self._nearest = np.full(n_rows, n_centres)
         self._margins = np.zeros(n_rows, np.float32)
-        self._sums = np.zeros((n_centres + 1, n_features + 1))
-        self.sums = self._sums[:-1]
-        self._spaces = [Workspace() for _ in range(rows.crew.size)]
         self._n_stale = n_rows  # how many rows the last update looked at
+        self._sums = np.zeros((n_centres + 1, n_features))
+        self._masses = np.zeros(n_centres + 1)
+        self.sums, self.masses = self._sums[:-1], self._masses[:-1]
+        self._spaces = [Workspace() for _ in range(rows.crew.size)]
 
     @property
     def components(self) -> Int[np.ndarray, " N"]:
@@ -80,21 +85,24 @@ class Assignment:
         moved : (K,), optional
             How far each centre has moved since the last call; without it all rows are looked at.
         """
-        unit, crew = self.rows.unit, self.rows.crew
+        unit = self.rows.unit
         now = _Centres(centres / unit, *self.rows.coefficients(centres))
         lost = (
             np.arange(len(self.rows)) if moved is None else self._spend(now, _spent(moved / unit))
         )
         hands = [lost[span] for span in self._shares(len(lost), len(lost))]
 
-        def search(share: Sequence[tuple[Workspace, np.ndarray]]) -> tuple[int, np.ndarray]:
+        def search(share: Sequence[tuple[Workspace, np.ndarray]]) -> _Change:
             [(space, positions)] = share
-            return self._search(space, positions, now)
+            nearest = self._search(space, positions, now)
+            changed = np.flatnonzero(nearest != self._nearest.take(positions))
+            return self._move(space, positions.take(changed), nearest.take(changed))
 
-        changes = crew.run(search, list(zip(self._spaces, hands, strict=False)))
-        for _, sums in changes:
-            self._sums += sums
-        return sum(n_changed for n_changed, _ in changes)
+        changes = self.rows.crew.run(search, list(zip(self._spaces, hands, strict=False)))
+        for change in changes:
+            self._sums += change.sums
+            self._masses += change.masses
+        return sum(change.n_rows for change in changes)
 
     def _shares(self, n_rows: int, n_stale: int) -> list[slice]:
         """Cut rows into a share for each thread; one, if few of them have to be looked at."""
@@ -106,9 +114,7 @@ class Assignment:
 
         def check(share: Sequence[tuple[Workspace, slice]]) -> list[tuple[int, np.ndarray]]:
             [(space, span)] = share
-            return [
-                self._check(space, block, centres, spent) for block in blocks([span], MOST_ROWS)
-            ]
+            return [self._check(space, block, centres, spent) for block in blocks(span, MOST_ROWS)]
 
         shares = self._shares(len(self.rows), self._n_stale)
         found = self.rows.crew.run(check, list(zip(self._spaces, shares, strict=False)))
@@ -125,8 +131,7 @@ class Assignment:
         nearest = nearest.take(stale)
         stale += block.start
         own, others = np.empty((2, len(stale)), np.float32)
-        size = space.size(self.n_centres, self.rows.x.shape[1])
-        for part in blocks([slice(0, len(stale))], size):
+        for part in blocks(slice(0, len(stale)), space.size(*centres.exact.shape)):
             distances = space.distances(self.rows, stale[part], centres.coefficients)
             at = nearest[part] * distances.shape[1]
             at += np.arange(len(at))
@@ -134,8 +139,8 @@ class Assignment:
             flat.take(at, out=own[part], mode="clip")
             flat[at] = np.inf
             np.min(distances, axis=0, out=others[part])
-        renewed = self._renew(stale, own, others, centres)
-        return len(stale), stale.compress(renewed <= 0)
+        margins = self._renew(stale, own, others, centres)
+        return len(stale), stale.compress(margins <= 0)
 
     def _renew(
         self, positions: np.ndarray, own: np.ndarray, others: np.ndarray, centres: _Centres
@@ -152,33 +157,27 @@ class Assignment:
         self._margins[positions] = margins
         return margins
 
-    def _search(
-        self, space: Workspace, positions: np.ndarray, centres: _Centres
-    ) -> tuple[int, np.ndarray]:
-        """Find the nearest of all centres; return how many rows changed, and the sums' change."""
-        n_changed, sums = 0, np.zeros_like(self._sums)
-        size = space.size(self.n_centres, self.rows.x.shape[1])
-        few = size // 8 + 1  # float64 tables, of which some are alive at a time
-        for part in blocks([slice(0, len(positions))], size):
-            here = positions[part]
-            distances = space.distances(self.rows, here, centres.coefficients)
-            own = np.min(distances, axis=0)
-            nearest = space.first(distances, own)
-            distances.reshape(-1)[nearest * len(here) + np.arange(len(here))] = np.inf
-            margins = self._renew(here, own, np.min(distances, axis=0), centres)
-            undecided = np.flatnonzero(margins <= 0)
-            for some in blocks([slice(0, len(undecided))], few):
-                which = undecided[some]
-                nearest[which] = self._decide(here[which], centres.exact)
-            changed = np.flatnonzero(nearest != self._nearest[here])
-            for some in blocks([slice(0, len(changed))], few):
-                which = changed[some]
-                sums += self._move(here[which], nearest[which])
-            n_changed += len(changed)
-        return n_changed, sums
+    def _search(self, space: Workspace, positions: np.ndarray, centres: _Centres) -> np.ndarray:
+        """Return the nearest of all centres, and renew the margins."""
+        nearest = np.empty(len(positions), np.intp)
+        own, others = np.empty((2, len(positions)), np.float32)
+        for part in blocks(slice(0, len(positions)), space.size(*centres.exact.shape)):
+            distances = space.distances(self.rows, positions[part], centres.coefficients)
+            np.min(distances, axis=0, out=own[part])
+            nearest[part] = space.first(distances, own[part])
+            at = nearest[part] * distances.shape[1]
+            at += np.arange(len(at))
+            distances.reshape(-1)[at] = np.inf
+            np.min(distances, axis=0, out=others[part])
+        margins = self._renew(positions, own, others, centres)
+        undecided = np.flatnonzero(margins <= 0)
+        for part in blocks(slice(0, len(undecided)), space.size(*centres.exact.shape)):
+            which = undecided[part]
+            nearest[which] = self._decide(positions[which], centres.exact)
+        return nearest
 
     def _decide(self, positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
-        """Return the nearest centres in float64, the first of equals, and write their margins."""
+        """Return the nearest centres in float64, the first of equals, and renew the margins."""
         x, every = self.rows.x[self.rows.order[positions]], np.arange(len(positions))
         distances = cdist(x / self.rows.unit, centres)
         nearest: np.ndarray = np.argmin(distances, axis=1)
@@ -187,23 +186,25 @@ class Assignment:
         self._margins[positions] = (1 - RESERVE) * (np.min(distances, axis=1) - own)
         return nearest
 
-    def _move(self, positions: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-        """Give rows to other centres; return what that changes in the sums.
+    def _move(self, space: Workspace, positions: np.ndarray, nearest: np.ndarray) -> _Change:
+        """Give rows to other centres; return what that changes.
 
-        One product does it, of the rows with a table that has their weight where they go and
-        minus their weight where they come from.
+        A product does it, of the rows with a table that has their weight where they go and minus
+        their weight where they come from.
         """
-        rows = self.rows.order.take(positions)
-        x = np.ones((len(rows), self._sums.shape[1]))
-        x[:, :-1] = self.rows.x.take(rows, axis=0)
-        weights = self.weights.take(rows)
-        table = np.zeros(len(rows) * len(self._sums))
-        starts = np.arange(0, len(table), len(self._sums))
-        table[starts + nearest] = weights
-        table[starts + self._nearest.take(positions)] = -weights
+        rows, n_centres = self.rows.order.take(positions), len(self._masses)
+        before, weights = self._nearest.take(positions), self.weights.take(rows)
+        sums = np.zeros_like(self._sums)
+        for part in blocks(slice(0, len(rows)), space.size(*self._sums.shape) // 2 + 1):
+            x = self.rows.x.take(rows[part], axis=0)
+            table = space.zeros(len(x) * n_centres)
+            starts = np.arange(0, len(table), n_centres)
+            table[starts + nearest[part]] = weights[part]
+            table[starts + before[part]] = -weights[part]
+            sums += np.dot(table.reshape(-1, n_centres).T, x)
+        masses = np.bincount(nearest, weights, n_centres) - np.bincount(before, weights, n_centres)
         self._nearest[positions] = nearest
-        change: np.ndarray = np.dot(table.reshape(len(rows), -1).T, x)
-        return change
+        return _Change(len(positions), sums, masses)
 
 
 def _spent(moved: np.ndarray) -> np.ndarray:

@@ -30,11 +30,10 @@ MOST_ROWS = 1 << 16
 LEAST_ENTRIES = 1 << 18
 
 
-def blocks(spans: Sequence[slice], size: int) -> Iterator[slice]:
-    """Cut spans into blocks of at most `size`."""
-    for span in spans:
-        for start in range(span.start, span.stop, size):
-            yield slice(start, min(start + size, span.stop))
+def blocks(span: slice, size: int) -> Iterator[slice]:
+    """Cut a span into blocks of at most `size`."""
+    for start in range(span.start, span.stop, size):
+        yield slice(start, min(start + size, span.stop))
 
 
 def spans(n_rows: int, n_threads: int) -> list[slice]:
@@ -65,14 +64,12 @@ class Rows:
         self, x: Float[np.ndarray, "N D"], crew: Crew, order: Literal["C", "F"] = "C"
     ) -> None:
         n_rows, n_features = x.shape
-        self.x, self.crew = x, crew
+        self.x, self.crew = np.ascontiguousarray(x), crew
         # Few rows are one member's work, and stay in order: draws do not depend on the crew then.
         n_hands = crew.size if x.size > LEAST_ENTRIES else 1
         hands = [slice(first, n_rows, n_hands) for first in range(n_hands)]
         self.order = np.concatenate([np.arange(n_rows)[hand] for hand in hands])
-        reach = max(float(np.max(x)), -float(np.min(x)))
-        # A power of two: multiplying by it is exact.
-        self.unit = 2.0 ** np.ceil(np.log2(reach)) if reach > 0 else 1.0
+        self.unit = _unit(self.x)
         self.features = np.empty((n_rows, n_features + 2), np.float32, order)
         self.doubt = np.empty(n_rows, np.float32)
         # Each of the D + 2 terms and their sum is rounded, and so were the factors.
@@ -93,6 +90,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
+    def mean_squares(self, weights: Float[np.ndarray, " N"]) -> float:
+        """Return the weighted mean of |x|^2, to float32's digits."""
+        mean = weights.take(self.order) @ self.doubt / (self._rounding * weights.sum())
+        return float(mean) * self.unit**2
+
     def coefficients(self, centres: Float[np.ndarray, "K D"]) -> tuple[np.ndarray, np.float32]:
         """Return what `features` are multiplied with, (K, D + 2), and these centres' doubt."""
         scaled = centres / self.unit
@@ -103,6 +105,14 @@ class Rows:
         return table, np.float32(self._rounding * squares.max())
 
 
+def _unit(x: np.ndarray) -> float:
+    """Return the root mean square of all entries as a power of two: to multiply by it is exact."""
+    size = math.sqrt(np.vdot(x, x) / x.size)
+    if not 0 < size < math.inf:  # squares that leave the range
+        size = float(np.max(np.abs(x)))
+    return 2.0 ** round(math.log2(size)) if size > 0 else 1.0
+
+
 class Workspace:
     """One thread's buffers, for the time of a fit."""
 
@@ -110,6 +120,7 @@ class Workspace:
         self._features = np.empty(0, np.float32)
         self._table = np.empty(0, np.float32)
         self._marks = np.empty(0, np.uint32)
+        self._zeros = np.empty(0)
 
     @staticmethod
     def size(n_centres: int, n_features: int) -> int:
@@ -138,6 +149,12 @@ class Workspace:
         np.multiply(table == values, np.arange(n, 0, -1, dtype=kind)[:, None], out=marks)
         first: np.ndarray = n - np.max(marks, axis=0).astype(np.intp)
         return first
+
+    def zeros(self, size: int) -> Float[np.ndarray, " size"]:
+        """Return zeros in float64."""
+        self._zeros, zeros = _room(self._zeros, (size,))
+        zeros[:] = 0
+        return zeros
 
 
 def _room(buffer: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

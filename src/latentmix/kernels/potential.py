@@ -80,7 +80,7 @@ class Potential:
         def share(parts: Sequence[tuple[Workspace, slice]]) -> np.ndarray:
             [(space, span)] = parts
             left = np.zeros(len(candidates))
-            for block in blocks([span], space.size(*candidates.shape)):
+            for block in blocks(span, space.size(*candidates.shape)):
                 squares = space.distances(self.rows, block, coefficients)
                 np.minimum(squares, self._about[block], out=squares)
                 left += np.dot(squares, self._shares[block])
@@ -95,7 +95,7 @@ class Potential:
 
         def share(parts: Sequence[tuple[Workspace, slice]]) -> None:
             [(space, span)] = parts
-            for block in blocks([span], space.size(*centres.shape)):
+            for block in blocks(span, space.size(*centres.shape)):
                 squares = space.distances(self.rows, block, coefficients)
                 least = squares[0] if len(centres) == 1 else np.min(squares, axis=0)
                 closer = np.flatnonzero(least < self._bound[block] + ROUGH * doubt)
