@@ -1,0 +1,48 @@
+"""scikit-learn's own suite for estimators, on the mixtures beside the plain Gaussian one."""
+
+import numpy as np
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
+
+
+class AnyValues(BernoulliMixture):
+    """The Bernoulli mixture for the suite's rows, which are positive and no shares of anything.
+
+    What lies above 1 is refused otherwise (tests/contracts/test_mixture_inputs.py); all else
+    that the suite asks for is asked of the rest.
+    """
+
+    domain = (0.0, np.inf)
+
+
+NO_PARTIAL_FIT = "it has a partial_fit that always refuses"
+
+# Every exception to the suite, with its reason.
+EXPECTED_FAILURES = {
+    "factor": {
+        "check_fit_score_takes_y": NO_PARTIAL_FIT,
+        "check_n_features_in_after_fitting": NO_PARTIAL_FIT,
+    },
+}
+
+ESTIMATORS = [
+    AnyValues(),
+    PoissonMixture(),
+    PoissonMixture(acceleration="squarem"),
+    GaussianMixture(covariance_type="factor", n_factors=1),
+    GaussianMixture(covariance_type="tied", acceleration="squarem", relative_reg_covar=True),
+    GaussianMixture(covariance_type="diag", init_params="k-means||", n_init=2),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    ESTIMATORS,
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(
+        getattr(estimator, "covariance_type", None), {}
+    ),
+)
+def test_scikit_learn_compatible(estimator, check):
+    check(estimator)
