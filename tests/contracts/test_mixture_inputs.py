@@ -204,9 +204,9 @@ def test_a_large_file_is_read_block_by_block(streamed, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("size", [1, 7, 64, 299, 1000])
+@pytest.mark.parametrize("size", [1, 37, 1000])
 def test_neither_the_order_nor_the_blocks_matter(family, size):
-    X, mixture = rows_of(family), mixture_of(family, max_iter=4 if size == 1 else 15)
+    X, mixture = rows_of(family), mixture_of(family, max_iter=3 if size == 1 else 15)
     expected = mixture_of(family, max_iter=mixture.max_iter).fit(X)
     order = np.random.RandomState(size).permutation(len(X))
     for rows in (X[np.lexsort(X.T)], X[order]):

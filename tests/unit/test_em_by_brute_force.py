@@ -214,14 +214,14 @@ def test_the_fixed_point_with_few_labels_on_overlapping_rows(smoothing):
     X = rows("full", False, seed=4)
     labels = np.full(N, -1)
     labels[[3, 9, 20, 31, 44, 50]] = [1, 1, 0, 1, 0, 0]
-    mixture = mixture_of("full", X, 2000, smoothing=smoothing).fit(X, labels=labels)
+    mixture = mixture_of("full", X, 1000, smoothing=smoothing).fit(X, labels=labels)
     fixed = parameters_of(mixture)
     moved, bound = step("full", X, np.ones(N), labels, fixed, smoothing)
     for one, other in zip(moved, fixed, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
     assert mixture.lower_bound_ == pytest.approx(bound, rel=1e-9)
     # The labels have moved the solution, or this shows nothing.
-    left = mixture_of("full", X, 2000).fit(X)
+    left = mixture_of("full", X, 1000).fit(X)
     assert np.abs(mixture.means_ - left.means_).max() > 0.01
 
 
