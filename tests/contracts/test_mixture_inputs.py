@@ -222,6 +222,33 @@ def test_neither_matters_with_missing_entries(family):
     assert_same(mixture_of(family).fit(cut(X[::-1], 50)), expected, 1e-6)
 
 
+@pytest.mark.parametrize("first", ["complete", "with holes", "empty rows"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        *(
+            pytest.param(
+                name, marks=pytest.mark.xfail(strict=True, reason="adds up unlike moments")
+            )
+            for name in ("full", "tied", "diag", "spherical")
+        ),
+        "factor",
+        "bernoulli",
+        "poisson",
+    ],
+)
+def test_blocks_with_and_without_missing_entries(family, first):
+    X = rows_of(family).copy()
+    X[200:][np.random.RandomState(1).uniform(size=(100, D)) < 0.3] = np.nan
+    blocks = {
+        "complete": [X[:200], X[200:]],
+        "with holes": [X[200:], X[:100], X[100:200]],
+        "empty rows": [np.full((5, D), np.nan), X[:200], X[200:]],
+    }[first]
+    found = mixture_of(family).fit(Blocks(*blocks))
+    assert_same(found, mixture_of(family).fit(np.concatenate(blocks)), 1e-6)
+
+
 def test_blocks_of_sorted_rows_give_the_variance_of_all():
     """Mini-batch EM believes each block in turn: on such rows it finds 1.5 in place of 9.1."""
     rng = np.random.RandomState(0)
