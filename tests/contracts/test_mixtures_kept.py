@@ -262,12 +262,12 @@ def test_a_fit_that_fails_in_a_thread_gives_everything_back():
     assert blas_threads() == before
 
 
-def fit_and_tell(seed, X):
-    return GaussianMixture(3, random_state=seed, max_iter=10, tol=0).fit(X).lower_bound_
-
-
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_inside_joblib(backend):
+    # Within the test, so that it travels by value: another process may not find this module.
+    def fit_and_tell(seed, X):
+        return GaussianMixture(3, random_state=seed, max_iter=10, tol=0).fit(X).lower_bound_
+
     expected = [fit_and_tell(seed, ROWS) for seed in range(4)]
     found = joblib.Parallel(n_jobs=2, backend=backend)(
         joblib.delayed(fit_and_tell)(seed, ROWS) for seed in range(4)
