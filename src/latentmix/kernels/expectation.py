@@ -230,7 +230,11 @@ class _Work:
         labels = None if rows.labels is None else rows.labels[block]
         for total, part in zip(self.totals, self.parts(logits), strict=True):
             total.add(part, x, weights, labels)
-        self.sums += np.dot(phi, logits.T)
+        # The smaller first: BLAS copies the other one in larger pieces.
+        if len(phi) <= len(logits):
+            self.sums += np.dot(phi, logits.T)
+        else:
+            self.sums += np.dot(logits, phi.T).T
 
     def statistics(self) -> list[Statistics]:
         """Return what the blocks added up to, for each model."""

@@ -208,8 +208,14 @@ class _Matrix(ExpandedGaussian):
         return covariances * scale[:, None] * scale
 
 
+def _pairs(n_features: int) -> tuple[Int[np.ndarray, " Q"], Int[np.ndarray, " Q"]]:
+    """Return i and j of each product x_i x_j, in the order in which they stand in phi."""
+    turn, i = np.divmod(np.arange(n_features * (n_features + 1) // 2), n_features)
+    return i, (i + turn) % n_features
+
+
 class Full(_Matrix):
-    """Each component has its own covariance matrix: phi = [upper triangle of x x', x, 1]."""
+    """Each component has its own covariance matrix: phi = [each x_i x_j once, x, 1]."""
 
     name = "full"
 
@@ -217,14 +223,20 @@ class Full(_Matrix):
         return n_features * (n_features + 1) // 2
 
     def quadratic(self, x: Floats, out: Floats) -> None:
-        start = 0
-        for i in range(len(x)):
-            stop = start + len(x) - i
-            np.multiply(x[i:], x[i], out=out[start:stop])
-            start = stop
+        # All features times those s places on, around the circle, for every s in one call.
+        n_features, n_rows = x.shape
+        n_turns = (n_features + 1) // 2
+        twice = np.concatenate([x, x])
+        step, item = twice.strides
+        turned = np.ndarray((n_turns, n_features, n_rows), x.dtype, twice, 0, (step, step, item))
+        whole = n_turns * n_features
+        np.multiply(x, turned, out=out[:whole].reshape(turned.shape))
+        # Half a circle on, every pair would come twice.
+        half = len(out) - whole
+        np.multiply(x[:half], x[n_features - half :], out=out[whole:])
 
     def quadratic_parameters(self, factors: Floats) -> Floats:
-        i, j = np.triu_indices(factors.shape[-1])
+        i, j = _pairs(factors.shape[-1])
         # An off-diagonal product stands once in phi and twice in x'Px.
         twice = np.where(i == j, 0.5, 1.0)
         return np.asarray(-self.precisions(factors)[:, i, j] * twice)
@@ -235,7 +247,7 @@ class Full(_Matrix):
 
     def second(self, sums: Floats, extra: Floats | float) -> Floats:
         n_features = int((np.sqrt(8 * len(sums) + 1) - 1) / 2)
-        i, j = np.triu_indices(n_features)
+        i, j = _pairs(n_features)
         matrices = np.empty((sums.shape[1], n_features, n_features))
         matrices[:, i, j] = matrices[:, j, i] = sums.T
         return matrices
