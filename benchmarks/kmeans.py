@@ -19,8 +19,8 @@ import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from latentmix.kernels import centres as kmeans
 from latentmix.kernels.crew import Crew
+from latentmix.kernels.kmeans import centres as kmeans
 from reporting import processor, spread
 
 OURS, SKLEARN = "latentmix", "scikit-learn"

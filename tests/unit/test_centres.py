@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans, kmeans_plusplus
 
-from latentmix.kernels import centres, margins, nearest, potential
 from latentmix.kernels.crew import Crew
+from latentmix.kernels.kmeans import centres, margins, nearest, potential
 
 
 @pytest.fixture(params=[1, 2, 5])

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from latentmix.kernels import centres as kmeans
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Statistics
 from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.families.family import Assigned, Moments
+from latentmix.kernels.kmeans import centres as kmeans
 from latentmix.kernels.maximisation import maximise
 from latentmix.training.sources import ROWS_A_TIME, Source, Summary
 

@@ -14,7 +14,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
-from latentmix.kernels.nearest import LEAST_ENTRIES, MOST_ROWS, Rows, Workspace, blocks, spans
+from latentmix.kernels.kmeans.nearest import (
+    LEAST_ENTRIES,
+    MOST_ROWS,
+    Rows,
+    Workspace,
+    blocks,
+    spans,
+)
 
 # Margins are float32, rounded each time something is taken off: this share of them makes up for
 # the rounding of thousands of times.

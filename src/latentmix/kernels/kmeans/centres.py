@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.margins import Assignment
-from latentmix.kernels.nearest import Rows, blocks, spans
-from latentmix.kernels.potential import Potential
+from latentmix.kernels.kmeans.margins import Assignment
+from latentmix.kernels.kmeans.nearest import Rows, blocks, spans
+from latentmix.kernels.kmeans.potential import Potential
 
 # k-means||: Bahmani et al. find five rounds enough, of twice as many draws as centres.
 ROUNDS = 5

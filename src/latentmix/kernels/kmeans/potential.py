@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
-from latentmix.kernels.nearest import LEAST_ENTRIES, Rows, Workspace, blocks, spans
+from latentmix.kernels.kmeans.nearest import LEAST_ENTRIES, Rows, Workspace, blocks, spans
 
 T = TypeVar("T")
 

@@ -1,10 +1,8 @@
-"""Which of K centres is nearest to each row, asked again and again as the centres move.
+"""Distances to K centres, in float32 first: what both halves of k-means look at.
 
-Two savings, and neither changes an answer. A row keeps a margin: how much nearer its centre is
-than any other; as long as the centres have moved less, it is left alone (Hamerly, "Making k-means
-even faster", 2010). And distances are compared in float32 with a bound on its rounding; what that
-leaves undecided is decided in float64. Threads hand the interpreter over at every call, which
-costs more than a small call's work: calls here take all of a thread's rows, or fill the cache.
+They are compared with a bound on their rounding, and what that leaves undecided is decided in
+float64, so that no answer changes. Threads hand the interpreter over at every call, which costs
+more than a small call's work: calls here take all of a thread's rows, or fill the cache.
 """
 
 from __future__ import annotations
