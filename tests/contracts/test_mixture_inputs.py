@@ -223,20 +223,7 @@ def test_neither_matters_with_missing_entries(family):
 
 
 @pytest.mark.parametrize("first", ["complete", "with holes", "empty rows"])
-@pytest.mark.parametrize(
-    "family",
-    [
-        *(
-            pytest.param(
-                name, marks=pytest.mark.xfail(strict=True, reason="adds up unlike moments")
-            )
-            for name in ("full", "tied", "diag", "spherical")
-        ),
-        "factor",
-        "bernoulli",
-        "poisson",
-    ],
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_with_and_without_missing_entries(family, first):
     X = rows_of(family).copy()
     X[200:][np.random.RandomState(1).uniform(size=(100, D)) < 0.3] = np.nan

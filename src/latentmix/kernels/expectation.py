@@ -371,7 +371,20 @@ def expectation(models: Sequence[Model], rows: Rows, crew: Crew) -> list[Statist
     for pattern in rows.patterns:
         part = _seen_in_part(models, rows, pattern, crew)
         total = part if total is None else [add(*pair) for pair in zip(total, part, strict=True)]
-    return total or []
+    return [_centred_alike(*pair) for pair in zip(models, total or [], strict=True)]
+
+
+def _centred_alike(model: Model, statistics: Statistics) -> Statistics:
+    """Return the statistics about the centres that complete rows would have under the model.
+
+    Some blocks of a stream have missing entries and others have none: their sums are added.
+    """
+    means, moments = model.mixture.means, statistics.moments
+    centred = np.isin(np.arange(len(means)), _Prepared.of(model).centred)
+    centres = np.where(centred[:, None], means, 0.0)
+    if np.array_equal(moments.centres, centres, equal_nan=True):
+        return statistics
+    return statistics._replace(moments=model.family.recentre(moments, centres))
 
 
 def _pass(
