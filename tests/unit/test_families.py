@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, Rows, answers, expectation
+from latentmix.kernels.expectation import Model, answers, expectation
 from latentmix.kernels.families import DISCRETE, FAMILIES, GAUSSIAN, Mixture
 from latentmix.kernels.maximisation import maximise, rescale
+from latentmix.kernels.rows import Rows
 
 K, D, N = 3, 4, 500
 

@@ -29,8 +29,9 @@ from latentmix.estimators.validation import (
 from latentmix.estimators.verbosity import EmPrinter
 from latentmix.kernels import completion
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Answers, Model, Rows, answers, patterns_of
+from latentmix.kernels.expectation import Answers, Model, answers
 from latentmix.kernels.families import Family, Mixture
+from latentmix.kernels.rows import Rows, patterns_of
 from latentmix.training.em_ascent import ACCELERATIONS
 from latentmix.training.em_checkpoint import EmKeeper, FolderKeeper
 from latentmix.training.em_loop import EmFit, EmRule, fit_em, n_free_parameters

@@ -12,8 +12,9 @@ from jaxtyping import Float
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, Rows, answers, patterns_of, refuse_infinite
+from latentmix.kernels.expectation import Model, answers
 from latentmix.kernels.families import Family, Mixture
+from latentmix.kernels.rows import Rows, patterns_of, refuse_infinite
 
 
 def impute(model: Model, x: Float[Floats, "N D"], crew: Crew) -> Float[Floats, "N D"]:

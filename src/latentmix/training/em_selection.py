@@ -19,10 +19,11 @@ from jaxtyping import Float, Int
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, Rows, answers, expectation, patterns_of
+from latentmix.kernels.expectation import Model, answers, expectation
 from latentmix.kernels.families import GAUSSIAN
 from latentmix.kernels.families.family import Moments
 from latentmix.kernels.maximisation import rescale
+from latentmix.kernels.rows import Rows, patterns_of
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_loop import EmRule, Fitting, n_free_parameters
 from latentmix.training.em_start import Start

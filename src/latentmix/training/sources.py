@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
-from latentmix.kernels.expectation import Rows, patterns_of
+from latentmix.kernels.rows import Rows, patterns_of
 
 # Starting points are chosen among this many rows at most.
 ROWS_FOR_START = 100_000
