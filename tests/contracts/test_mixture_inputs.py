@@ -8,6 +8,8 @@ import pytest
 
 from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
 from latentmix.errors import InputError, MissingError
+from latentmix.kernels.families import factor_analytic
+from latentmix.training import sources
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -234,6 +236,24 @@ def test_blocks_with_and_without_missing_entries(family, first):
     }[first]
     found = mixture_of(family).fit(Blocks(*blocks))
     assert_same(found, mixture_of(family).fit(np.concatenate(blocks)), 1e-6)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nor_does_which_rows_are_sampled_matter(family, wide, monkeypatch):
+    """The first factors too are those of all rows, where means are given."""
+    monkeypatch.setattr(sources, "ROWS_FOR_START", 1000)
+    if wide:
+        monkeypatch.setattr(factor_analytic, "MOST_FEATURES_FOR_EIGENVECTORS", D - 1)
+    X = rows_of(family)
+    X = (
+        np.concatenate([X + shift for shift in range(10)])
+        if family in GAUSSIAN
+        else np.repeat(X, 10, axis=0)
+    )
+    expected = mixture_of(family, max_iter=3).fit(X)
+    assert_same(mixture_of(family, max_iter=3).fit(X[::-1]), expected, 1e-6)
+    assert_same(mixture_of(family, max_iter=3).fit(cut(X[np.lexsort(X.T)], 333)), expected, 1e-6)
 
 
 def test_blocks_of_sorted_rows_give_the_variance_of_all():

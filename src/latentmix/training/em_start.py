@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -156,20 +157,25 @@ class Starter:
 
         Unlike the rest, this looks at every row: the answer is the same for any order of them.
         """
-        about = self._about(means, self._nearest(self.x, means))
+        read = partial(self._read_assigned, means, source)
+        about = self.family.start(means, self.lengths, read)
         total: Moments | None = None
+        for rows in read():
+            shares = one_hot(rows.nearest, len(means)) * rows.weights
+            part = moments_around(self.family, rows.x, shares, about)
+            total = part if total is None else total.plus(part)
+        assert total is not None
+        return self.named(self.model(total, about))
+
+    def _read_assigned(self, means: Floats, source: Source) -> Iterator[Assigned]:
+        """Yield all rows, scaled and with the numbers of their nearest means."""
         for rows in source.chunks(self.units.shift, self.units.scale):
             for start in range(0, len(rows.x), ROWS_A_TIME):
                 piece = slice(start, start + ROWS_A_TIME)
                 x = self.units.scaled(np.asarray(rows.x[piece], np.float64)).T
                 x = np.where(np.isnan(x), 0.0, x)
-                shares = one_hot(self._nearest(x, means), len(means))
-                if rows.weights is not None:
-                    shares *= rows.weights[piece]
-                part = moments_around(self.family, x, shares, about)
-                total = part if total is None else total.plus(part)
-        assert total is not None
-        return self.named(self.model(total, about))
+                weights = np.ones(x.shape[1]) if rows.weights is None else rows.weights[piece]
+                yield Assigned(x, weights, self._nearest(x, means))
 
     def model(self, moments: Moments, about: Mixture) -> Model:
         """Return the model that the moments make most likely."""
@@ -180,7 +186,8 @@ class Starter:
 
     def _about(self, means: Floats, nearest: np.ndarray) -> Mixture:
         """Return a mixture to take the first moments about, given each row's nearest mean."""
-        return self.family.start(means, Assigned(self.x, self.weights, nearest, self.lengths))
+        sample = Assigned(self.x, self.weights, nearest)
+        return self.family.start(means, self.lengths, lambda: [sample])
 
     def _nearest(self, x: Floats, means: Floats) -> np.ndarray:
         """Return the number of the mean nearest to each of the rows x (D, B), both scaled."""

@@ -16,10 +16,10 @@ from scipy.special import expit, gammaln, logit
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families.family import (
-    Assigned,
     Family,
     Mixture,
     Moments,
+    ReadAssigned,
     joined,
     parted,
 )
@@ -86,7 +86,7 @@ class _Discrete(Family):
     def recentre(self, moments: Moments, centres: Floats) -> Moments:
         return moments
 
-    def start(self, means: Floats, rows: Assigned) -> Mixture:
+    def start(self, means: Floats, lengths: Floats, read: ReadAssigned) -> Mixture:
         return self.of_means(np.full(len(means), 1 / len(means)), means)
 
     def maximise(self, moments: Moments, previous: Mixture | None, reg_covar: Floats) -> Mixture:

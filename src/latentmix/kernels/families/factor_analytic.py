@@ -12,24 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families.family import (
-    Assigned,
     Family,
     Gaussian,
     Mixture,
     Moments,
+    ReadAssigned,
     joined,
     parted,
 )
 from latentmix.kernels.families.gaussian import LOG_2_PI, conditional
 from latentmix.kernels.families.linear_algebra import cholesky, inverse_root, solve
 
-# Beyond, starting factors are the principal axes of 2000 rows.
+# Beyond, the principal axes that starting factors have are found by turning towards them.
 MOST_FEATURES_FOR_EIGENVECTORS = 2000
+TURNS = 4
 
 
 @dataclass(frozen=True)
@@ -162,28 +163,17 @@ class FactorAnalytic(Gaussian):
             "iterable that can be read again, or choose 'full', 'tied', 'diag' or 'spherical'."
         )
 
-    def start(self, means: Floats, rows: Assigned) -> Mixture:
+    def start(self, means: Floats, lengths: Floats, read: ReadAssigned) -> Mixture:
         """Return equal components whose factors are the principal axes of all deviations."""
-        shares = np.sqrt(rows.weights / rows.weights.sum())
-        deviations = (rows.x.T - means[np.maximum(rows.nearest, 0)]) * shares[:, None]
-        n_features = deviations.shape[1]
-        variances = np.sum(deviations**2, axis=0)
-        scaled = deviations * rows.lengths
-        if n_features <= MOST_FEATURES_FOR_EIGENVECTORS:
-            squares, axes = (part[..., ::-1].T for part in np.linalg.eigh(scaled.T @ scaled))
-        else:
-            some = np.linspace(0, len(scaled) - 1, min(len(scaled), 2000)).astype(np.intp)
-            singular, axes = np.linalg.svd(scaled[some], full_matrices=False)[1:]
-            squares = singular**2 * len(scaled) / len(some)
-        axes = axes[: self.n_factors]
+        variances, squares, axes = _principal_axes(means, lengths, read, self.n_factors)
         # An axis has two directions; any rule that picks one will do.
-        longest = np.argmax(np.abs(axes), axis=1)
-        axes = axes * np.sign(axes[np.arange(len(axes)), longest])[:, None]
-        loads = np.zeros((n_features, self.n_factors))
+        longest = np.argmax(np.abs(axes), axis=0)
+        axes = axes * np.sign(axes[longest, np.arange(axes.shape[1])])
+        loads = np.zeros((len(variances), self.n_factors))
         # The noise keeps half of each axis' variance, so that psi stays positive.
-        halves = np.sqrt(np.maximum(squares[: len(axes)], 0) / 2)
+        halves = np.sqrt(np.maximum(squares, 0) / 2)
         with np.errstate(all="ignore"):
-            loads[:, : len(axes)] = axes.T * halves / rows.lengths[:, None]
+            loads[:, : axes.shape[1]] = axes * halves / lengths[:, None]
             # So much is rounding, where one feature's length is next to nothing beside another's.
             loads[~(np.sum(loads**2, axis=1) <= 2 * variances)] = 0.0
         least = 1e-6 * np.mean(variances) + np.finfo(float).tiny
@@ -274,3 +264,43 @@ class FactorAnalytic(Gaussian):
             scaled = covariances[:, :, 1:] / np.sqrt(covariances[:, :, :1])
         gram = np.swapaxes(scaled, 1, 2) @ scaled
         return cholesky(gram + np.eye(self.n_factors))
+
+
+def _principal_axes(
+    means: Floats, lengths: Floats, read: ReadAssigned, n_axes: int
+) -> tuple[Float[Floats, " D"], Float[Floats, " Q"], Float[Floats, "D Q"]]:
+    """Return the variances about the nearest means, those along the principal axes, and these.
+
+    All rows are looked at, so that their order does not matter. Variances are in the rows' own
+    units, axes and the variances along them in those of `lengths`.
+    """
+    n_features = len(lengths)
+    if n_features <= MOST_FEATURES_FOR_EIGENVECTORS:
+        variances, scatter = _scatter(means, lengths, read, None)
+        squares, axes = np.linalg.eigh(scatter)
+        return variances, squares[::-1][:n_axes], axes[:, ::-1][:, :n_axes]
+    # Orthogonal iteration: no matrix of all features by all.
+    axes = np.random.RandomState(0).standard_normal((n_features, n_axes))
+    for _ in range(TURNS):
+        axes = np.linalg.qr(axes)[0]
+        variances, axes = _scatter(means, lengths, read, axes)
+    axes, squares, _ = np.linalg.svd(axes, full_matrices=False)
+    return variances, squares, axes
+
+
+def _scatter(
+    means: Floats, lengths: Floats, read: ReadAssigned, directions: Float[Floats, "D Q"] | None
+) -> tuple[Float[Floats, " D"], Floats]:
+    """Return all variances about the nearest means, and the covariance, times any directions."""
+    total, variances = 0.0, np.zeros(len(lengths))
+    products = np.zeros((len(lengths),) * 2 if directions is None else directions.shape)
+    for rows in read():
+        own = np.flatnonzero(rows.weights)
+        deviations = rows.x[:, own] - means[np.maximum(rows.nearest[own], 0)].T
+        deviations *= np.sqrt(rows.weights[own])
+        total += float(np.sum(rows.weights))
+        variances += np.einsum("db,db->d", deviations, deviations)
+        deviations *= lengths[:, None]
+        others = deviations.T
+        products += deviations @ (others if directions is None else others @ directions)
+    return variances / total, products / total

@@ -9,7 +9,7 @@ the differences themselves) has a method of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -55,15 +55,15 @@ class Moments(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """Rows to start from, each with the number of its mean; a negative one counts for the first.
-
-    Lengths are compared after features are multiplied by `lengths`.
-    """
+    """Rows to start from, each with the number of its mean; a negative one counts for the first."""
 
     x: Float[Floats, "D S"]
     weights: Float[Floats, " S"]
     nearest: Int[np.ndarray, " S"]
-    lengths: Float[Floats, " D"]
+
+
+# What reads those rows, block by block and as often as it is called.
+ReadAssigned = Callable[[], Iterable[Assigned]]
 
 
 def joined(weights: Floats, *parts: Floats) -> Floats:
@@ -149,8 +149,13 @@ class Family(Protocol):
         """Return the moments about other centres."""
         ...
 
-    def start(self, means: Float[Floats, "K D"], rows: Assigned) -> Mixture:
-        """Return a mixture at the means, to take the first moments of those rows under."""
+    def start(
+        self, means: Float[Floats, "K D"], lengths: Float[Floats, " D"], read: ReadAssigned
+    ) -> Mixture:
+        """Return a mixture at the means, to take the first moments of the rows under.
+
+        Lengths are compared after features are multiplied by `lengths`.
+        """
         ...
 
     def maximise(

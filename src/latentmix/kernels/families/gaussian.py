@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families.family import (
-    Assigned,
     Family,
     Gaussian,
     Mixture,
     Moments,
+    ReadAssigned,
     joined,
     parted,
 )
@@ -111,7 +111,7 @@ class ExpandedGaussian(Gaussian):
             moments.counts, moments.first + counts * gap, moments.second + added, centres
         )
 
-    def start(self, means: Floats, rows: Assigned) -> Mixture:
+    def start(self, means: Floats, lengths: Floats, read: ReadAssigned) -> Mixture:
         # Moments about a mean need nothing else of the mixture.
         empty = np.zeros(self.shape(*means.shape))
         return Mixture(np.full(len(means), 1 / len(means)), means, empty, empty)
