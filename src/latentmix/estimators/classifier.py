@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from latentmix.errors import InputError
 from latentmix.estimators.labels import KnownLabels, known_labels
@@ -33,13 +33,22 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to all rows, those with an unknown class (-1, None, blank) included.
+
+        Parameters
+        ----------
+        X : (N, D)
+        y : (N,)
+            Classes.
+        sample_weight : (N,), optional
+            Weights of the rows, for mixtures: a latent mixture takes none.
 
         Raises
         ------
         InputError
-            If y is None, holds numbers that are no classes, or does not fit the rows.
+            If y is None, holds numbers that are no classes, or does not fit the rows; or if the
+            weights do not, or the estimator takes none.
         """
         if y is None:
             raise InputError(
@@ -48,7 +57,8 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         y = column_or_1d(y, warn=True)
         check_classification_targets(np.asarray(y[self._known(y).rows].tolist()))
-        self.estimator_ = clone(self.estimator).fit(X, labels=y)
+        weights = self._weights(sample_weight)
+        self.estimator_ = clone(self.estimator).fit(X, labels=y, **weights)
         self.classes_ = self.estimator_.classes_
         return self
 
@@ -84,6 +94,17 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Names of the features seen in `fit`, where X had any."""
         names: np.ndarray = self.estimator_.feature_names_in_
         return names
+
+    def _weights(self, sample_weight: Any) -> dict[str, Any]:
+        """Return the weights as an argument of the estimator's `fit`, none if none are given."""
+        if sample_weight is None:
+            return {}
+        if not has_fit_parameter(self.estimator, "sample_weight"):
+            raise InputError(
+                f"sample_weight is given, but {type(self.estimator).__name__} weighs no rows. "
+                "Leave it out, or classify by a mixture alone, as GaussianMixture."
+            )
+        return {"sample_weight": sample_weight}
 
     def _known(self, y: np.ndarray) -> KnownLabels:
         return known_labels(y, len(y), getattr(self.estimator, "missing_label", -1))
