@@ -172,6 +172,18 @@ def test_a_conditional_mixture_is_a_mixture_like_any_other(tmp_path):
     assert one.means_.shape == (3, 1)
 
 
+def test_a_conditional_mixture_is_fitted_again_without_the_start_of_the_whole():
+    start = {
+        "weights_init": [0.2, 0.3, 0.5],
+        "means_init": ROWS[:3],
+        "precisions_init": np.tile(np.eye(D), (3, 1, 1)),
+    }
+    given = mixture_of("full", **start).fit(ROWS).conditional({0: 1.0})
+    again = clone(given).fit(ROWS[:, 1:])
+    fresh = mixture_of("full").fit(ROWS[:, 1:])
+    np.testing.assert_array_equal(again.means_, fresh.means_)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_clone_has_the_parameters_and_nothing_else(family):
     mixture = mixture_of(family, acceleration="squarem").fit(rows_of(family), labels=LABELS)

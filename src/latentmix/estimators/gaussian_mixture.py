@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, IntegrityError
 from latentmix.estimators.given_start import given_start
-from latentmix.estimators.mixture import MixtureEstimator
+from latentmix.estimators.mixture import STARTS, MixtureEstimator
 from latentmix.estimators.validation import check_choice, check_flag, check_number
 from latentmix.kernels import completion
 from latentmix.kernels.crew import Crew
@@ -202,7 +202,8 @@ class GaussianMixture(MixtureEstimator):
         Returns
         -------
         GaussianMixture
-            Fitted; 'full' unless features are independent given the component.
+            Fitted; 'full' unless features are independent given the component. It has the
+            parameters of this one but for a start, which is one of all features.
         """
         check_is_fitted(self)
         row = self._row(given)
@@ -216,7 +217,7 @@ class GaussianMixture(MixtureEstimator):
             model = Model(self._family(), self._mixture())
             family, mixture = completion.condition(model, seen, row[seen], crew)
         answer = GaussianMixture(**self.get_params())
-        answer.set_params(covariance_type=family.name)
+        answer.set_params(covariance_type=family.name, **dict.fromkeys(STARTS))
         answer._keep(EmFit(mixture, None, [], 0, self.converged_, 0, 0), self._dtype)
         answer.n_features_in_ = int((~seen).sum())
         if hasattr(self, "feature_names_in_"):

@@ -22,7 +22,7 @@ from latentmix.errors import IntegrityError
 from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.latent_mixture import LatentMixture
-from latentmix.estimators.mixture import MixtureEstimator
+from latentmix.estimators.mixture import STARTS, MixtureEstimator
 from latentmix.estimators.vae import VAE
 from latentmix.models.named_tensors import from_tensors, to_tensors
 from latentmix.models.vae import Architecture, Network
@@ -31,9 +31,6 @@ from latentmix.storage.manifest import Sealed, open_sealed, seal
 
 # More hidden layers than anybody trains here are a damaged or hostile file.
 MOST_LAYERS = 64
-
-# Where a fit was to start from; what it found is kept.
-_STARTS = ("weights_init", "means_init", "precisions_init")
 
 _MIXTURES: Final[dict[str, type[MixtureEstimator]]] = {
     kind.__name__: kind for kind in (GaussianMixture, BernoulliMixture, PoissonMixture)
@@ -163,10 +160,13 @@ def _names(
 
 
 def _plain(model: Model) -> dict[str, Any]:
-    """Return the constructor's parameters that JSON can hold (arrays to start from are left)."""
+    """Return the constructor's parameters that JSON can hold.
+
+    Where a fit was to start from is left out: what it found is kept.
+    """
     parameters: dict[str, Any] = model.get_params(deep=False)
     for name, value in parameters.items():
-        if name in _STARTS or isinstance(value, np.random.RandomState | np.random.Generator):
+        if name in STARTS or isinstance(value, np.random.RandomState | np.random.Generator):
             parameters[name] = None
         elif isinstance(value, np.generic):
             parameters[name] = value.item()
