@@ -80,9 +80,14 @@ def test_rows_without_weight_make_no_component(rows):
         GaussianMixture(3).fit(rows, sample_weight=weights)
 
 
-def test_the_first_block_says_that_a_family_cannot_learn_online(rows):
-    with pytest.raises(InputError, match="partial_fit is not available"):
-        GaussianMixture(2, covariance_type="factor").partial_fit(rows)
+def test_a_family_that_cannot_learn_online_has_no_partial_fit(rows):
+    mixture = GaussianMixture(2, covariance_type="factor")
+    assert not hasattr(mixture, "partial_fit")
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'") as caught:
+        mixture.partial_fit(rows)
+    assert "Give fit the blocks" in str(caught.value.__cause__)
+    assert hasattr(mixture.set_params(covariance_type="diag"), "partial_fit")
+    assert hasattr(BernoulliMixture(), "partial_fit")
 
 
 def test_a_first_block_that_collapses_is_refused():

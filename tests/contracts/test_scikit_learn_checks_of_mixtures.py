@@ -17,16 +17,6 @@ class AnyValues(BernoulliMixture):
     domain = (0.0, np.inf)
 
 
-NO_PARTIAL_FIT = "it has a partial_fit that always refuses"
-
-# Every exception to the suite, with its reason.
-EXPECTED_FAILURES = {
-    "factor": {
-        "check_fit_score_takes_y": NO_PARTIAL_FIT,
-        "check_n_features_in_after_fitting": NO_PARTIAL_FIT,
-    },
-}
-
 ESTIMATORS = [
     AnyValues(),
     PoissonMixture(),
@@ -38,11 +28,6 @@ ESTIMATORS = [
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks(
-    ESTIMATORS,
-    expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(
-        getattr(estimator, "covariance_type", None), {}
-    ),
-)
+@parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_compatible(estimator, check):
     check(estimator)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.labels import KnownLabels, known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
+from latentmix.estimators.online import OnlineMixin
 from latentmix.estimators.row_sources import check_matrix, float_type, is_stream, stream_of
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.validation import (
@@ -35,7 +36,6 @@ from latentmix.kernels.rows import Rows, patterns_of
 from latentmix.training.em_ascent import ACCELERATIONS
 from latentmix.training.em_checkpoint import EmKeeper, FolderKeeper
 from latentmix.training.em_loop import EmFit, EmRule, fit_em, n_free_parameters
-from latentmix.training.em_online import OnlineMixture
 from latentmix.training.em_selection import grown_start
 from latentmix.training.em_start import INITIALISATIONS, Start
 from latentmix.training.events import Listener, nobody
@@ -58,15 +58,19 @@ class _Rows(NamedTuple):
 
 
 # scikit-learn carries no types, so its classes are Any.
-class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class MixtureEstimator(
+    NamedComponentsMixin,
+    OnlineMixin,
+    SaveMixin,
+    DensityMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
     """Any mixture: fitting, and what a fitted one answers. A subclass says which family.
 
     Subclasses have the parameters `n_components`, `tol`, `max_iter`, `n_init`, `init_params`,
     `random_state`, `warm_start`, `verbose`, `verbose_interval`, `acceleration`, `smoothing` and
     `missing_label`.
     """
-
-    _online: OnlineMixture | None = None
 
     @abstractmethod
     def _family(self) -> Family:
@@ -159,42 +163,6 @@ class MixtureEstimator(NamedComponentsMixin, SaveMixin, DensityMixin, BaseEstima
         if rows.matrix is not None and rows.known is not None:
             self._keep_classes(rows.matrix, rows.known, fit)
         self._warn_unless_converged()
-        return self
-
-    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
-        """Take in a block of rows that is seen once (stepwise online EM).
-
-        The first block gives the start and needs at least as many rows as components; `fit`
-        begins anew. `lower_bound_` is a running mean over the blocks.
-
-        Parameters
-        ----------
-        X : (B, D)
-            Rows; NaN where an entry is missing.
-        y : ignored
-        sample_weight : (B,), optional
-            Weights of the rows.
-
-        Raises
-        ------
-        InputError
-            As `fit` does, and for a block of another width.
-        """
-        self._check_parameters()
-        online = self._online
-        X = check_matrix(self, X, reset=online is None)
-        self._check_values(X)
-        weights = None if sample_weight is None else check_weights(sample_weight, len(X))
-        source = ArraySource(X, weights)
-        if online is None:
-            seed = draw_seeds(self.random_state, 1)[0]
-            rule = self._rule(self._start(source, seed))
-            online = OnlineMixture.begin(source, rule, seed)
-            self._forget_names()
-        else:
-            online.add(source)
-        self._keep(online.fit(), float_type(X))
-        self._online = online
         return self
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:

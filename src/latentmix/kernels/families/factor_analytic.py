@@ -159,8 +159,8 @@ class FactorAnalytic(Gaussian):
     def recentre(self, moments: Moments, centres: Floats) -> Moments:
         # The moments with the factors hold for the loadings they were taken under alone.
         raise InputError(
-            "partial_fit is not available for covariance_type='factor'. Give fit the blocks as an "
-            "iterable that can be read again, or choose 'full', 'tied', 'diag' or 'spherical'."
+            "The moments of a factor model cannot be moved to other centres. Take them again from "
+            "all rows, or choose another covariance_type."
         )
 
     def start(self, means: Floats, lengths: Floats, read: ReadAssigned) -> Mixture:
