@@ -117,13 +117,7 @@ def test_after_partial_fit_too(family, way, tmp_path):
 
 @pytest.mark.parametrize(
     "missing_label",
-    [
-        -1,
-        None,
-        "?",
-        np.int64(7),
-        pytest.param(np.nan, marks=pytest.mark.xfail(strict=True, reason="JSON has no NaN")),
-    ],
+    [-1, None, "?", "nan", np.int64(7), np.nan, np.float32(np.nan)],
 )
 def test_any_mark_of_unknown_labels_is_kept(missing_label, tmp_path):
     labels = np.where(LABELS == "", "?", LABELS).astype(object)
@@ -131,6 +125,7 @@ def test_any_mark_of_unknown_labels_is_kept(missing_label, tmp_path):
     mixture = mixture_of("full", missing_label=missing_label).fit(ROWS, labels=labels)
     other = through_a_folder(mixture, tmp_path)
     assert_same_answers(mixture, other, ROWS)
+    np.testing.assert_equal(other.missing_label, missing_label)
     # And understood as it was.
     other.label(ROWS, labels)
     assert other.classes_.tolist() == ["ash", "birch", "cedar"]

@@ -8,7 +8,9 @@ manifest.json         size and SHA-256 of each
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,8 +137,14 @@ def _write_vae(vae: VAE, path: Path, record: dict[str, Any]) -> None:
 def _write_mixture(
     mixture: MixtureEstimator, path: Path, record: dict[str, Any], names: dict[str, np.ndarray]
 ) -> None:
+    parameters = _plain(mixture)
+    # JSON has no NaN.
+    marked_by_nan = isinstance(mixture.missing_label, Real) and math.isnan(mixture.missing_label)
+    if marked_by_nan:
+        parameters["missing_label"] = None
     record["mixture"] = {
-        "parameters": _plain(mixture),
+        "parameters": parameters,
+        "missing_label_is_nan": marked_by_nan,
         "converged": bool(mixture.converged_),
         "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
         "n_iter": int(mixture.n_iter_),
@@ -210,6 +218,8 @@ def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> Any:
     stored = record["mixture"]
     # A latent mixture's own is Gaussian.
     mixture = _MIXTURES.get(record["class"], GaussianMixture)(**stored["parameters"])
+    if stored.get("missing_label_is_nan", False):
+        mixture.missing_label = math.nan
     tensors = sealed.tensors(f"{prefix}mixture.safetensors")
     mixture.keep_tensors({name: tensors[key] for name, key in _TENSORS.items() if key in tensors})
     bounds = stored["lower_bounds"]
