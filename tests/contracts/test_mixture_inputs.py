@@ -486,9 +486,23 @@ def test_float32_rows_give_float32_answers(family):
     np.testing.assert_array_equal(mixture.means_, double.means_.astype(np.float32))
 
 
-@pytest.mark.xfail(strict=True, reason="float64 after a float32 fit")
-def test_float32_rows_give_float32_classes_and_draws():
-    mixture = mixture_of("full").fit(ROWS.astype(np.float32), labels=np.arange(300) // 150)
-    assert mixture.predict_class_proba(ROWS.astype(np.float32)).dtype == np.float32
-    assert mixture.class_probs_.dtype == np.float32
+@pytest.mark.parametrize("named_by", ["fit", "label"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_float32_rows_give_float32_classes_and_draws(family, named_by):
+    X, labels = rows_of(family).astype(np.float32), np.arange(300) // 150
+    if named_by == "fit":
+        mixture = mixture_of(family).fit(X, labels=labels)
+    else:
+        mixture = mixture_of(family).fit(X).label(X, labels)
+    assert mixture.predict_class_proba(X).dtype == np.float32
+    assert mixture.class_probs_.dtype == mixture.labelled_rows_.dtype == np.float32
     assert mixture.draw(np.array([0, 1])).dtype == np.float32
+    # A fit with the same labels goes on from them.
+    again = mixture.set_params(warm_start=True, tol=1e-3).fit(X, labels=labels)
+    assert again.class_probs_.dtype == np.float32
+
+
+def test_a_stream_answers_in_the_dtype_of_its_first_block():
+    for dtype in (np.float32, np.float64):
+        mixture = mixture_of("full").fit(cut(ROWS.astype(dtype), 70))
+        assert mixture.means_.dtype == mixture.sample(3)[0].dtype == dtype

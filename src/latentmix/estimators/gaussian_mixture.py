@@ -293,18 +293,22 @@ class GaussianMixture(MixtureEstimator):
             )
         self.weights_, self.means_, self.covariances_ = tensors["weights_"], means, covariances
         self.precisions_cholesky_ = tensors["precisions_cholesky_"]
-        factors = self.precisions_cholesky_.astype(np.float64)
-        self.precisions_ = self._family().precisions(factors).astype(means.dtype)
+        self.precisions_ = self._precisions(self.precisions_cholesky_)
 
     def _keep_mixture(self, mixture: Mixture, dtype: np.dtype) -> None:
         with np.errstate(over="ignore"):
-            precisions = self._family().precisions(mixture.factors).astype(dtype, order="C")
             # In C order, as they are read from files: products of another order round otherwise.
             kept = Mixture(*(array.astype(dtype, order="C") for array in mixture))
+            precisions = self._precisions(kept.factors)
         if np.isfinite(mixture.factors).all():
             refuse_overflow(kept.covariances, kept.factors, precisions)
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = kept
         self.precisions_ = precisions
+
+    def _precisions(self, factors: np.ndarray) -> np.ndarray:
+        """Return the precisions of the factors as they are kept: a file holds no others."""
+        precisions = self._family().precisions(factors.astype(np.float64))
+        return precisions.astype(factors.dtype, order="C")
 
     def _check_parameters(self) -> None:
         check_choice("covariance_type", self.covariance_type, GAUSSIAN)

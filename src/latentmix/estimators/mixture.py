@@ -197,13 +197,14 @@ class MixtureEstimator(
         weights = self.weights_.astype(np.float64)
         counts = random.multinomial(n_samples, weights / weights.sum())
         components = np.repeat(np.arange(len(counts)), counts)
-        return self.draw(components, random).astype(self._dtype), components
+        return self.draw(components, random), components
 
     def draw(self, components: np.ndarray, random_state: Any = None) -> np.ndarray:
         """Draw one row from each of the given components, (S, D)."""
         check_is_fitted(self)
         random = check_random_state(random_state)
-        return self._family().draw(random, self._mixture(), components)
+        drawn = self._family().draw(random, self._mixture(), components)
+        return drawn.astype(self._dtype, copy=False)
 
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion, in nats doubled; lower is better."""
@@ -235,6 +236,13 @@ class MixtureEstimator(
         self.name_by(self._answers(X[known.rows]).responsibilities, known, self.smoothing)
         return self
 
+    def keep_names(
+        self, classes: np.ndarray, class_probs: np.ndarray, labelled_rows: np.ndarray
+    ) -> None:
+        """Set what labels teach, in the dtype of all that is fitted."""
+        kept = (array.astype(self._dtype) for array in (class_probs, labelled_rows))
+        super().keep_names(classes, *kept)
+
     def impute(self, X: Any) -> np.ndarray:
         """Return X with each NaN replaced by its conditional expectation, (N, D).
 
@@ -255,8 +263,7 @@ class MixtureEstimator(
                     "sample_weight and labels go with a matrix, but X is a stream of blocks. Give "
                     "the rows as an array, in memory or memory-mapped."
                 )
-            stream = stream_of(self, X, self._check_values)
-            return _Rows(stream, np.dtype(np.float64), None, None)
+            return _Rows(*stream_of(self, X, self._check_values), None, None)
         X = check_matrix(self, X, reset=True, min_rows=2)
         self._check_values(X)
         weights = None if sample_weight is None else check_weights(sample_weight, len(X))
@@ -382,7 +389,7 @@ class MixtureEstimator(
             )
         classes = getattr(self, "classes_", np.zeros(0))
         same = known is not None and np.array_equal(known.classes, classes)
-        names = self.class_probs_ if same else None
+        names = self.class_probs_.astype(np.float64) if same else None
         return Start(*mixture[:3], names, self.lower_bound_)
 
     def _keep(self, fit: EmFit, dtype: np.dtype) -> None:

@@ -41,8 +41,12 @@ def is_stream(X: Any) -> bool:
     return True
 
 
-def stream_of(estimator: Any, X: Any, check_values: Callable[[np.ndarray], None]) -> StreamSource:
-    """Return a stream as a source for EM, and set the estimator's `n_features_in_`.
+def stream_of(
+    estimator: Any, X: Any, check_values: Callable[[np.ndarray], None]
+) -> tuple[StreamSource, np.dtype]:
+    """Return a stream as a source for EM, and the dtype of answers about its first block.
+
+    The estimator's `n_features_in_` is set.
 
     Raises
     ------
@@ -53,7 +57,8 @@ def stream_of(estimator: Any, X: Any, check_values: Callable[[np.ndarray], None]
     first = next(iter(blocks), None)
     if first is None:
         raise InputError("X holds no block. Expected at least one 2-D block of rows.")
-    width = check_block(first, 0, None).shape[1]
+    first = check_block(first, 0, None)
+    width = first.shape[1]
     estimator.n_features_in_ = width
     if hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
@@ -64,7 +69,7 @@ def stream_of(estimator: Any, X: Any, check_values: Callable[[np.ndarray], None]
             check_values(rows)
             yield rows
 
-    return StreamSource(again, width)
+    return StreamSource(again, width), float_type(first)
 
 
 def check_matrix(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> np.ndarray:
