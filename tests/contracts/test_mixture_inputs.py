@@ -333,9 +333,34 @@ def test_what_are_no_rows_is_refused(rows, message):
         GaussianMixture(2).fit(rows)
 
 
-def test_blocks_that_can_be_read_once_are_refused():
-    with pytest.raises(InputError, match="once"):
-        GaussianMixture(2).fit(OnceOnly(ROWS[:100], ROWS[100:200], ROWS[200:]))
+@pytest.mark.parametrize("wrap", [OnceOnly, lambda *blocks: map(np.abs, blocks)])
+def test_blocks_that_can_be_read_once_are_refused_before_any_is_read(wrap):
+    rows = wrap(ROWS[:100], ROWS[100:200], ROWS[200:])
+    for method in ("fit", "fit_predict"):
+        with pytest.raises(InputError, match=r"read once.*partial_fit|only fit reads streams"):
+            getattr(GaussianMixture(2), method)(rows)
+    assert len(list(rows)) == 3
+
+
+ANSWERS = ("predict", "predict_proba", "score_samples", "score", "impute", "bic", "aic")
+
+
+@pytest.mark.parametrize(
+    ("stream", "what"),
+    [
+        (cut(ROWS, 50), "a Blocks"),
+        ((block for block in [ROWS]), "a generator"),
+        ({"a": ROWS}, "a dict"),
+        ("rows.parquet", "the path 'rows.parquet'"),
+    ],
+)
+def test_answers_take_no_streams(stream, what):
+    mixture = mixture_of("full").fit(ROWS, labels=np.arange(300) // 150)
+    for method in (*ANSWERS, "predict_class", "fit_predict", "partial_fit"):
+        with pytest.raises(InputError, match=re.escape(f"X is {what}, but only fit reads")):
+            getattr(mixture, method)(stream)
+    with pytest.raises(InputError, match="Expected a matrix of rows"):
+        mixture.label(stream, np.arange(300) // 150)
 
 
 def test_a_stream_that_dwindles_is_refused():

@@ -18,7 +18,13 @@ from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.labels import KnownLabels, known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.online import OnlineMixin
-from latentmix.estimators.row_sources import check_matrix, float_type, is_stream, stream_of
+from latentmix.estimators.row_sources import (
+    check_matrix,
+    float_type,
+    is_stream,
+    refuse_stream,
+    stream_of,
+)
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.validation import (
     check_choice,
@@ -167,6 +173,7 @@ class MixtureEstimator(
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit, and return the component of each row, (N,)."""
+        refuse_stream(X)  # before a fit that could not be told about
         return self.fit(X).predict(X)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -208,13 +215,13 @@ class MixtureEstimator(
 
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion, in nats doubled; lower is better."""
-        n_rows: int = np.shape(X)[0]
-        return -2 * self.score(X) * n_rows + self._n_parameters() * float(np.log(n_rows))
+        log_density = self._answers(X).log_density
+        penalty = self._n_parameters() * np.log(len(log_density))
+        return float(penalty - 2 * log_density.sum())
 
     def aic(self, X: Any) -> float:
         """Return the Akaike information criterion, in nats doubled; lower is better."""
-        n_rows: int = np.shape(X)[0]
-        return -2 * self.score(X) * n_rows + 2 * self._n_parameters()
+        return float(2 * self._n_parameters() - 2 * self._answers(X).log_density.sum())
 
     def label(self, X: Any, labels: Any) -> Self:
         """Name the components: estimate p(y|k) from labelled rows, all else frozen.

@@ -28,17 +28,36 @@ def is_stream(X: Any) -> bool:
     """
     if isinstance(X, str | Path):
         return True
-    if isinstance(X, np.ndarray | list | tuple) or issparse(X) or hasattr(X, "__array__"):
+    if not _has_blocks(X):
         return False
-    if hasattr(X, "__dataframe__") or not hasattr(X, "__iter__"):
-        return False
-    if isinstance(X, Iterator):
+    if iter(X) is iter(X):
         raise InputError(
             f"X is a {type(X).__name__}, which can be read once, and EM reads the rows many times. "
             "Give an object that can be iterated again (a class with __iter__), or call "
             "partial_fit with each block."
         )
     return True
+
+
+def refuse_stream(X: Any) -> None:
+    """Refuse a file or an iterable of blocks where rows have to be a matrix."""
+    if isinstance(X, str | Path):
+        what, remedy = f"the path {str(X)!r}", "Read the file"
+    elif _has_blocks(X):
+        what, remedy = f"a {type(X).__name__}", "Go through its blocks"
+    else:
+        return
+    raise InputError(
+        f"X is {what}, but only fit reads streams. Expected a matrix of rows, (N, D). {remedy}, "
+        "and call this for each block."
+    )
+
+
+def _has_blocks(X: Any) -> bool:
+    """Say whether X can be iterated over and is no matrix."""
+    if isinstance(X, np.ndarray | list | tuple) or issparse(X) or hasattr(X, "__array__"):
+        return False
+    return hasattr(X, "__iter__") and not hasattr(X, "__dataframe__")
 
 
 def stream_of(
@@ -76,7 +95,13 @@ def check_matrix(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> n
     """Return X as an (N, D) array; entries may be missing (NaN), none may be infinite.
 
     Nothing is copied that is float64, float32 or bytes already, a memory-mapped file least.
+
+    Raises
+    ------
+    InputError
+        If X is a stream, or no such matrix.
     """
+    refuse_stream(X)
     dtypes = (np.float64, np.float32, np.uint8)
     return check_rows(estimator, X, dtypes=dtypes, reset=reset, min_rows=min_rows, missing=True)
 
