@@ -501,6 +501,7 @@ def test_float32_rows_give_float32_answers(family):
     assert mixture.impute(holes).dtype == np.float32
     assert mixture.sample(5)[0].dtype == np.float32
     assert isinstance(mixture.score(X), float)
+    assert mixture.score(X) == mixture.score_samples(X).mean()
     if family in GAUSSIAN:
         answer = mixture.conditional({0: 1.0})
         assert answer.means_.dtype == answer.covariances_.dtype == np.float32

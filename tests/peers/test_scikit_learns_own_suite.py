@@ -34,7 +34,6 @@ EXCLUDED = {
         "wants the least weight called the max value and the largest the min value; all else in "
         "it is asked for by tests/contracts/test_given_start.py"
     ),
-    "test_score[float32]": "compares our float64 mean with a mean in float32 to 7 decimals",
 }
 
 

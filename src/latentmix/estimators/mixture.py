@@ -190,8 +190,8 @@ class MixtureEstimator(
         return self._answers(X).log_density.astype(self._dtype, copy=False)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of log p(x) over the rows, in nats."""
-        return float(self._answers(X).log_density.mean())
+        """Return the mean of `score_samples` over the rows, in nats."""
+        return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows, (n_samples, D), and the components they come from, in component order."""
