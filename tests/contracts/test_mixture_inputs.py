@@ -532,3 +532,9 @@ def test_a_stream_answers_in_the_dtype_of_its_first_block():
     for dtype in (np.float32, np.float64):
         mixture = mixture_of("full").fit(cut(ROWS.astype(dtype), 70))
         assert mixture.means_.dtype == mixture.sample(3)[0].dtype == dtype
+
+
+def test_an_array_that_is_no_matrix_is_told_by_its_shape():
+    with pytest.raises(InputError, match=r"its shape is \(500,\)\. Reshape") as caught:
+        GaussianMixture().fit(np.arange(500.0))
+    assert "array=" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
@@ -14,6 +15,9 @@ from latentmix.errors import InputError, ParameterError, unknown_name
 
 # Floats first: what is neither float nor byte becomes float64.
 ROW_DTYPES = (np.float64, np.float32, np.uint8)
+
+# All the values of an array that is no matrix, which scikit-learn's sentence would give.
+_VALUES = re.compile(r":\narray=.*\.\n(?=Reshape)", re.DOTALL)
 
 
 def check_rows(
@@ -46,7 +50,7 @@ def check_rows(
             ensure_min_samples=min_rows,
         )
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(_VALUES.sub(f": its shape is {np.shape(X)}. ", str(error))) from error
     if not missing:
         check_finite(X, "X")
     return np.asarray(X)
