@@ -112,6 +112,45 @@ def test_precisions_of_the_own_start_change_nothing(rows, family):
     np.testing.assert_allclose(given.precisions_, without.precisions_, rtol=1e-7)
 
 
+@pytest.mark.parametrize("family", ["full", "diag", "spherical", "factor"])
+@pytest.mark.parametrize("with_weights", [False, True])
+def test_precisions_find_the_drawn_components_they_belong_to(rows, family, with_weights):
+    shared = {"covariance_type": family, "random_state": 0}
+    begun = GaussianMixture(K, max_iter=0, **shared).fit(rows)
+    without = GaussianMixture(K, **shared).fit(rows)
+    order = [2, 0, 3, 1]
+    shared["precisions_init"] = begun.precisions_[order]
+    if with_weights:
+        shared["weights_init"] = begun.weights_[order]
+    given = GaussianMixture(K, **shared).fit(rows)
+    assert given.n_iter_ == without.n_iter_
+    np.testing.assert_allclose(given.lower_bounds_, without.lower_bounds_, rtol=1e-9)
+    np.testing.assert_allclose(given.predict_proba(rows), without.predict_proba(rows), atol=1e-7)
+
+
+@pytest.mark.parametrize("family", ["full", "diag", "spherical"])
+def test_precisions_keep_the_order_of_given_means(rows, family):
+    shared = {"covariance_type": family, "random_state": 0}
+    begun = GaussianMixture(K, max_iter=0, **shared).fit(rows)
+    shared["means_init"], shared["precisions_init"] = begun.means_, begun.precisions_[::-1].copy()
+    given = GaussianMixture(K, max_iter=0, **shared).fit(rows)
+    np.testing.assert_allclose(given.precisions_, shared["precisions_init"], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("initialisation", ["k-means++", "random_from_data"])
+def test_precisions_keep_their_order_where_drawn_components_are_alike(rows, initialisation):
+    precisions = np.array([4.0, 1.0, 3.0, 2.0])
+    begun = GaussianMixture(
+        K,
+        covariance_type="spherical",
+        precisions_init=precisions,
+        init_params=initialisation,
+        max_iter=0,
+        random_state=0,
+    ).fit(rows)
+    np.testing.assert_allclose(begun.precisions_, precisions)
+
+
 def test_far_from_the_origin_the_digits_stay(rows):
     shared = {"covariance_type": "full", "tol": 1e-7, "max_iter": 40}
     near = GaussianMixture(K, **shared, **start(rows, "full")).fit(rows)

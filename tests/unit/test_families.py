@@ -116,6 +116,15 @@ def test_an_em_step_gives_the_textbook_moments(family, centred, crew):
     np.testing.assert_allclose(step.covariances, expected, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("family", ["full", "diag", "spherical", "factor"])
+def test_expected_distances_are_traces(family):
+    mixture, other = mixture_of(family), mixture_of(family, seed=1)
+    precisions = np.linalg.inv(as_matrices(family, mixture))
+    expected = np.einsum("kab,jab->kj", precisions, as_matrices(family, other))
+    found = GAUSSIAN[family].expected_distances(mixture, other.covariances)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("family", GAUSSIAN)
 def test_shapes_and_inverses_agree(family):
     kind, mixture = GAUSSIAN[family], mixture_of(family)

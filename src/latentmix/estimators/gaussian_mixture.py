@@ -60,7 +60,9 @@ class GaussianMixture(MixtureEstimator):
     means_init : (K, D) array, optional
         Starting means.
     precisions_init : array, optional
-        Starting precisions, in the shape of `precisions_`.
+        Starting precisions, in the shape of `precisions_`. Those of components go with
+        `means_init` by index. Without it, drawn components have no order to know: they are
+        paired with the precisions (and `weights_init`, where given) that explain their rows best.
     random_state : int, RandomState or None
         Seed of the starts and of `sample`.
     warm_start : bool, default=False

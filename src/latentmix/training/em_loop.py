@@ -22,7 +22,7 @@ from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.maximisation import maximise, rescale
 from latentmix.training.em_ascent import ACCELERATIONS, Ascent, model_in
 from latentmix.training.em_checkpoint import EmKeeper
-from latentmix.training.em_start import Start, Starter, Units
+from latentmix.training.em_start import Start, Starter, Units, pairing
 from latentmix.training.events import EmIteration, Listener
 from latentmix.training.sources import ArraySource, Source, draw, summarise
 
@@ -96,7 +96,7 @@ class Fitting:
         clusters.
         """
         given, family = self.rule.start, self.rule.family
-        covariances = given.covariances
+        weights, covariances = given.weights, given.covariances
         if covariances is not None:
             covariances = family.rescale(covariances, 1 / self.units.scale)
         if given.means is not None:
@@ -112,7 +112,12 @@ class Fitting:
                 self.rule.n_components, self.rule.init_params, random, by_class=number % 2 == 0
             )
             means = drawn.mixture.means
-        weights = drawn.mixture.weights if given.weights is None else given.weights
+            if covariances is not None and family.own_covariances:
+                order = pairing(family, weights, covariances, drawn.mixture)
+                covariances = covariances[order]
+                weights = None if weights is None else weights[order]
+        if weights is None:
+            weights = drawn.mixture.weights
         if covariances is None:
             covariances = drawn.mixture.covariances
         mixture = Mixture(weights, means, covariances, family.factors(covariances))

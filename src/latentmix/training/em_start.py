@@ -8,7 +8,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
@@ -17,6 +18,7 @@ from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.families.family import Assigned, Moments
 from latentmix.kernels.kmeans import centres as kmeans
 from latentmix.kernels.maximisation import maximise
+from latentmix.training.em_ascent import RELATIVE_ROUNDING
 from latentmix.training.sources import ROWS_A_TIME, Source, Summary
 
 # In place of a probability of 0, which has no logarithm.
@@ -272,6 +274,34 @@ class Starter:
         counts += self.class_counts / max(float(self.class_counts.sum()), LEAST_PROBABILITY)
         probs = counts / np.maximum(counts.sum(axis=1, keepdims=True), LEAST_PROBABILITY)
         return model._replace(log_class_probs=np.log(np.maximum(probs, LEAST_PROBABILITY)))
+
+
+def pairing(
+    family: Family, weights: Floats | None, covariances: Floats, drawn: Mixture
+) -> Int[np.ndarray, " K"]:
+    """Return which of the given components each drawn one is, where no means are given.
+
+    Drawn components come in no order that a caller could know. Of all pairings this is the one
+    under which their rows, each about its own mean, have the highest expected log-density; the
+    order given stays where none is better. The parameters of a drawn start stay with their
+    components, as each Gaussian explains its own rows best.
+    """
+    n_components = len(drawn.weights)
+    shares = np.ones(n_components) if weights is None else weights
+    given = Mixture(shares, drawn.means, covariances, family.factors(covariances))
+    as_given = np.arange(n_components)
+    with np.errstate(all="ignore"):
+        log_density = family.constants(given)[:, None]
+        log_density = log_density - family.expected_distances(given, drawn.covariances) / 2
+        log_density += np.log(np.maximum(shares, LEAST_PROBABILITY))[:, None]
+        explained = drawn.weights * log_density
+    if not np.isfinite(explained).all():
+        return as_given
+    # Row i of the answer is the given component i, and where it goes.
+    order = np.argsort(linear_sum_assignment(explained, maximize=True)[1])
+    best, before = explained[order, as_given], np.diagonal(explained)
+    rounding = RELATIVE_ROUNDING * float(np.sum(np.abs(best)) + np.sum(np.abs(before)))
+    return order if np.sum(best) - np.sum(before) > rounding else as_given
 
 
 def one_hot(numbers: np.ndarray, width: int) -> Floats:

@@ -75,6 +75,9 @@ class _Discrete(Family):
     def distance(self, deviation: Floats, mixture: Mixture, k: int) -> NoReturn:
         raise NotImplementedError  # no centred form
 
+    def expected_distances(self, mixture: Mixture, covariances: Floats) -> NoReturn:
+        raise NotImplementedError  # no covariance
+
     def centred_second(
         self, deviation: Floats, responsibilities: Floats, mixture: Mixture, k: int
     ) -> NoReturn:

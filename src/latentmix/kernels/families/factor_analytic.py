@@ -85,6 +85,14 @@ class FactorAnalytic(Gaussian):
         along_factors = np.einsum("qb,qb->b", low, low)
         return np.asarray(np.einsum("db,db->b", whitened, whitened) - along_factors)
 
+    def expected_distances(self, mixture: Mixture, covariances: Floats) -> Floats:
+        noise, loads = covariances[:, :, 0], covariances[:, :, 1:]
+        low = mixture.factors[:, :, 1:]
+        whitened = mixture.factors[:, :, 0] ** 2 @ (noise + np.sum(loads**2, axis=2)).T
+        of_noise = np.sum(low**2, axis=2) @ noise.T
+        of_factors = np.sum(np.tensordot(low, loads, axes=(1, 1)) ** 2, axis=(1, 3))
+        return np.asarray(whitened - of_noise - of_factors)
+
     def centred_second(
         self, deviation: Floats, responsibilities: Floats, mixture: Mixture, k: int
     ) -> Floats:

@@ -135,6 +135,13 @@ class Family(Protocol):
         """Return d' P_k d of deviations (D, B) from the mean."""
         ...
 
+    def expected_distances(self, mixture: Mixture, covariances: Floats) -> Float[Floats, "K J"]:
+        """Return E[d' P_k d] = tr(P_k Sigma_j) of deviations with each of the given covariances.
+
+        Asked only where components have covariances of their own.
+        """
+        ...
+
     def centred_second(
         self, deviation: Floats, responsibilities: Floats, mixture: Mixture, k: int
     ) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -245,6 +246,9 @@ class Full(_Matrix):
         whitened = np.einsum("kij,ki->kj", factors, means)
         return np.asarray(np.einsum("kij,kj->ki", factors, whitened))
 
+    def expected_distances(self, mixture: Mixture, covariances: Floats) -> Floats:
+        return np.tensordot(self.precisions(mixture.factors), covariances, axes=([1, 2], [1, 2]))
+
     def second(self, sums: Floats, extra: Floats | float) -> Floats:
         n_features = int((np.sqrt(8 * len(sums) + 1) - 1) / 2)
         i, j = _pairs(n_features)
@@ -304,6 +308,9 @@ class Tied(_Matrix):
 
     def precision_times(self, means: Floats, factors: Floats) -> Floats:
         return (means @ factors) @ factors.T
+
+    def expected_distances(self, mixture: Mixture, covariances: Floats) -> NoReturn:
+        raise NotImplementedError  # one covariance for all
 
     def lost_digits(self, mixture: Mixture) -> Floats:
         # The one second moment is about one place, or about the means: all go with the worst.

@@ -31,6 +31,13 @@ class _Variances(ExpandedGaussian):
         factor = self.by_feature(mixture.factors[k : k + 1]).T
         return np.asarray(np.sum((deviation * factor) ** 2, axis=0))
 
+    def expected_distances(self, mixture: Mixture, covariances: Floats) -> Floats:
+        precisions, variances = (
+            np.broadcast_to(self.by_feature(values), (len(values), mixture.means.shape[1]))
+            for values in (self.precisions(mixture.factors), covariances)
+        )
+        return np.asarray(precisions @ variances.T)
+
     def regressions(self, mixture: Mixture, seen: np.ndarray) -> Floats:
         return np.zeros((len(mixture.means), int((~seen).sum()), int(seen.sum())))
 
