@@ -4,11 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from latentmix import BernoulliMixture, GaussianMixture, load
 from latentmix.errors import InputError
 from latentmix.kernels.families import GAUSSIAN
 from latentmix.training import sources
+from latentmix.training.em_ascent import Ascent
+from latentmix.training.em_loop import EmRule, best
 
 
 class Blocks:
@@ -88,6 +91,41 @@ def test_a_family_that_cannot_learn_online_has_no_partial_fit(rows):
     assert "Give fit the blocks" in str(caught.value.__cause__)
     assert hasattr(mixture.set_params(covariance_type="diag"), "partial_fit")
     assert hasattr(BernoulliMixture(), "partial_fit")
+
+
+@pytest.mark.parametrize("acceleration", [None, "squarem"])
+def test_components_that_go_on_collapsing_end_the_fit_without_an_error(acceleration):
+    few = np.random.RandomState(0).uniform(size=(20, 2))
+    mixture = GaussianMixture(
+        8, reg_covar=0, max_iter=2000, random_state=0, acceleration=acceleration
+    )
+    with pytest.warns(ConvergenceWarning, match=r"EM ended after \d+ .* Increase reg_covar"):
+        mixture.fit(few)
+    assert not mixture.converged_
+    assert mixture.n_reborn_ > 3 * 8
+    assert len(mixture.lower_bounds_) <= mixture.n_iter_ < 2000
+    assert np.isfinite(mixture.precisions_).all()
+    assert np.isfinite(mixture.score_samples(few)).all()
+
+
+def test_a_start_that_goes_on_collapsing_is_the_last_choice():
+    one, other, third = (Ascent(None, 1e-3, 10, None, lower_bounds=[b]) for b in (9.0, 1.0, 2.0))
+    one.given_up = True
+    assert best([one, other, third], EmRule(GAUSSIAN["full"], 2)) is third
+    assert best([one], EmRule(GAUSSIAN["full"], 2)) is one
+
+
+@pytest.mark.parametrize("init_params", ["k-means++", "random_from_data"])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "factor"])
+def test_starts_at_single_rows_need_no_regularisation(rows, init_params, covariance_type):
+    given = {"covariance_type": covariance_type, "n_factors": 1, "init_params": init_params}
+    mixture = GaussianMixture(2, reg_covar=0, random_state=0, max_iter=500, **given).fit(rows)
+    assert mixture.converged_
+    np.testing.assert_allclose(
+        mixture.score(rows),
+        GaussianMixture(2, random_state=0, **given).fit(rows).score(rows),
+        atol=0.02,
+    )
 
 
 def test_a_first_block_that_collapses_is_refused():

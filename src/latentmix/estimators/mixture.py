@@ -419,15 +419,25 @@ class MixtureEstimator(
 
     def _warn_unless_converged(self) -> None:
         # Who asks for no iteration wants the start, and has nothing to act on.
-        if not self.converged_ and self.max_iter > 0:
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init parameters, "
-                "or increase max_iter, tol, or check for degenerate data. The log-likelihood "
-                f"still changed by tol={self.tol} or more after max_iter={self.max_iter} "
-                "iterations.",
-                ConvergenceWarning,
-                stacklevel=3,
+        if self.converged_ or self.max_iter == 0:
+            return
+        if self.n_iter_ < self.max_iter:
+            why = (
+                f"EM ended after {self.n_iter_} iterations, as components went on collapsing onto "
+                f"single rows: {self.n_reborn_} were started again. Increase reg_covar, or ask for "
+                "fewer components."
             )
+        else:
+            why = (
+                f"The log-likelihood still changed by tol={self.tol} or more after "
+                f"max_iter={self.max_iter} iterations."
+            )
+        warnings.warn(
+            "Best performing initialization did not converge. Try different init parameters, "
+            f"or increase max_iter, tol, or check for degenerate data. {why}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

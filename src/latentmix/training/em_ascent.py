@@ -32,13 +32,14 @@ _NUMBERS: Final = (
     "converged",
     "failed",
     "repaired",
+    "given_up",
 )
 
 # A fall of the log-likelihood by less, relative to its size, is rounding.
 RELATIVE_ROUNDING = 1e-9
 
-# Components may be started again so many times K; then the fit fails if one collapses once more,
-# and no longer waits for those that are empty.
+# Components may be started again so many times K; then the run ends, not converged, if one
+# collapses once more, and no longer waits for those that are empty.
 MOST_REPAIRS = 3
 
 # Named arrays that hold all of a run between two passes.
@@ -68,7 +69,8 @@ class Ascent:
 
     `n_iter` counts passes over the rows; `n_reborn` components that lost their rows or
     collapsed, and were started again; `n_falls` iterations after which the log-likelihood had
-    fallen.
+    fallen. A run has `failed` without a component left to go on with, and is `given_up` where some
+    collapse time and again.
     """
 
     model: Model
@@ -85,11 +87,18 @@ class Ascent:
     converged: bool = False
     failed: bool = False
     repaired: bool = False
+    given_up: bool = False
 
     @property
     def finished(self) -> bool:
         """Whether no further pass is wanted."""
-        return self.converged or self.failed or self.n_iter >= self.max_iter
+        ended = self.converged or self.failed or self.given_up
+        return ended or self.n_iter >= self.max_iter
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its log-likelihood tells how good it is, and not how far a component shrank."""
+        return bool(self.lower_bounds) and not (self.failed or self.given_up)
 
     def state(self) -> State:
         """Return all that passes have changed."""
@@ -150,12 +159,13 @@ class Ascent:
         if n_reborn:
             self.n_reborn += n_reborn
             log.info("iteration %d: %d components were started again", self.n_iter, n_reborn)
-        given_up = self.n_reborn > MOST_REPAIRS * len(reborn)
-        if not valid or (given_up and collapsed.any()):
+        if not valid:
             self.failed = True
             return None
+        exhausted = self.n_reborn > MOST_REPAIRS * len(reborn)
+        self.given_up = exhausted and bool(collapsed.any())
         # Components that still find no row, as where rows are fewer than they, may stay empty.
-        self.repaired = n_reborn > 0 and not given_up
+        self.repaired = n_reborn > 0 and (self.given_up or not exhausted)
         return improved
 
     @property

@@ -26,7 +26,7 @@ from latentmix.training.em_ascent import Ascent, State
 from latentmix.training.sources import ArraySource, Source, Summary
 
 # What the files hold; it grows when that changes.
-FORMAT = 1
+FORMAT = 2
 
 SECONDS_BETWEEN_SAVES = 5.0
 

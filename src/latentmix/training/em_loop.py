@@ -250,13 +250,15 @@ def _finalists(fitting: Fitting, models: list[Model], listener: Listener) -> lis
         return models
     ascents = fitting.ascents(models, min(fitting.rule.max_iter, 50))
     fitting.climb(ascents, part, listener, EmKeeper())
-    alive = [ascent for ascent in ascents if not ascent.failed and ascent.lower_bounds]
+    alive = [ascent for ascent in ascents if ascent.comparable]
     alive.sort(key=lambda ascent: -ascent.lower_bounds[-1])
     return [ascent.model for ascent in alive[:FINALISTS]] or models
 
 
 def best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
     """Return the ascent with the highest log-likelihood, the first of equals.
+
+    One whose components collapsed time and again is taken where there is no other.
 
     Raises
     ------
@@ -265,7 +267,7 @@ def best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
     """
     alive = [ascent for ascent in ascents if not ascent.failed]
     if alive:
-        return max(alive, key=lambda ascent: (ascent.lower_bounds or [-np.inf])[-1])
+        return max(alive, key=lambda run: (not run.given_up, (run.lower_bounds or [-np.inf])[-1]))
     raise InputError(
         "Fitting the mixture model failed because some components have ill-defined empirical "
         "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "

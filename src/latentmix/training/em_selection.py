@@ -152,7 +152,7 @@ class Grower:
         """Run EM from each model, and return the most likely mixture, judged."""
         ascents = self.fitting.ascents(models, MAX_ITER)
         self.fitting.climb(ascents, self.source, nobody, EmKeeper())
-        alive = [ascent for ascent in ascents if not ascent.failed and ascent.lower_bounds]
+        alive = [ascent for ascent in ascents if ascent.comparable]
         if not alive:
             return self._judged(models[0])
         return self._judged(max(alive, key=lambda ascent: ascent.lower_bounds[-1]).model)

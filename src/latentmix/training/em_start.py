@@ -138,8 +138,12 @@ class Starter:
             about = self._about(means, np.zeros(n_rows, np.intp))
         else:
             nearest, means = self._assigned(n_components, method, random, classes)
+            single = method in SINGLE_ROWS
+            if single and self.family.has_centred_form and not self.units.reg_covar.any():
+                # One row has no variance of its own: those that are nearest lend it theirs.
+                nearest, single = self._nearest(self.x, means), False
             responsibilities = one_hot(nearest, n_components)
-            if method not in SINGLE_ROWS:
+            if not single:
                 responsibilities *= self.weights
                 self._keep_to_classes(responsibilities, classes)
             about = self._about(means, nearest)
