@@ -91,3 +91,12 @@ def test_a_warm_start_goes_on_and_may_converge_at_once():
     assert mixture.converged_
     assert mixture.n_iter_ == 1
     assert mixture.lower_bound_ >= bound
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 2**32, np.random.default_rng(0), 1.5])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(ParameterError, match=r"random_state=.* is no seed"):
+        GaussianMixture(2, random_state=seed).fit(X)
+    mixture = GaussianMixture(2, random_state=0).fit(X).set_params(random_state=seed)
+    with pytest.raises(ParameterError, match=r"random_state=.* is no seed"):
+        mixture.sample(3)

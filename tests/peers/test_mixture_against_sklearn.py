@@ -90,6 +90,7 @@ def test_draws_come_from_the_peers_components(rows, family):
     ours, peer = GaussianMixture(K, **shared).fit(rows), Peer(K, **shared).fit(rows)
     assert ours.sample(50)[0].shape == (50, D)
     np.testing.assert_array_equal(ours.sample(50)[1], peer.sample(50)[1])
+    np.testing.assert_array_equal(ours.sample(5e1)[0], ours.sample(50)[0])
 
 
 @pytest.mark.parametrize("verbose", [1, 2])

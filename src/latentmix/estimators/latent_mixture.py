@@ -20,7 +20,7 @@ from sklearn.base import (
     TransformerMixin,
     clone,
 )
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, ParameterError
@@ -35,6 +35,7 @@ from latentmix.estimators.validation import (
     check_number,
     check_rows,
     draw_seeds,
+    random_of,
 )
 from latentmix.training.events import Listener, nobody
 
@@ -281,7 +282,7 @@ class LatentMixture(
         """
         check_is_fitted(self, "mixture_")
         check_number("n_samples", n_samples, kind=Integral, least=1)
-        random = check_random_state(self.random_state)
+        random = random_of(self.random_state)
         weights = self._component_weights(label, component)
         components = random.choice(len(weights), size=n_samples, p=weights / weights.sum())
         z = self.mixture_.draw(components, random)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, ParameterError
@@ -32,6 +32,7 @@ from latentmix.estimators.validation import (
     check_number,
     check_weights,
     draw_seeds,
+    random_of,
 )
 from latentmix.estimators.verbosity import EmPrinter
 from latentmix.kernels import completion
@@ -160,9 +161,12 @@ class MixtureEstimator(
         else:
             start = self._start(source, seeds[0])
         rule = self._rule(start)
+        printer = None
         if self.verbose:
-            listener = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
-        fit = fit_em(source, rule, seeds, listener, keeper)
+            printer = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
+        fit = fit_em(source, rule, seeds, printer or listener, keeper)
+        if printer is not None:
+            printer.close()
         keeper.remove()
         self._keep(fit, rows.dtype)
         self._forget_names()
@@ -193,23 +197,26 @@ class MixtureEstimator(
         """Return the mean of `score_samples` over the rows, in nats."""
         return float(self.score_samples(X).mean())
 
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, n_samples: float = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows, (n_samples, D), and the components they come from, in component order."""
         check_is_fitted(self)
+        # A whole number such as 1e4 is as good as an integer, as in scikit-learn's.
+        whole = isinstance(n_samples, float) and n_samples.is_integer()
+        n_draws = int(n_samples) if whole else n_samples
         try:
-            check_number("n_samples", n_samples, kind=Integral, least=1)
+            check_number("n_samples", n_draws, kind=Integral, least=1)
         except ParameterError as error:
             raise ParameterError(f"Invalid value for 'n_samples': {error}") from None
-        random = check_random_state(self.random_state)
+        random = random_of(self.random_state)
         weights = self.weights_.astype(np.float64)
-        counts = random.multinomial(n_samples, weights / weights.sum())
+        counts = random.multinomial(int(n_draws), weights / weights.sum())
         components = np.repeat(np.arange(len(counts)), counts)
         return self.draw(components, random), components
 
     def draw(self, components: np.ndarray, random_state: Any = None) -> np.ndarray:
         """Draw one row from each of the given components, (S, D)."""
         check_is_fitted(self)
-        random = check_random_state(random_state)
+        random = random_of(random_state)
         drawn = self._family().draw(random, self._mixture(), components)
         return drawn.astype(self._dtype, copy=False)
 

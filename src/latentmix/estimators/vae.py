@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError
@@ -23,6 +23,7 @@ from latentmix.estimators.validation import (
     check_number,
     check_rows,
     draw_seeds,
+    random_of,
 )
 from latentmix.models import inference
 from latentmix.models.likelihoods import LIKELIHOODS
@@ -227,7 +228,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, kind=Integral, least=1)
-        random = check_random_state(self.random_state)
+        random = random_of(self.random_state)
         z = random.standard_normal((n_samples, self.architecture_.latent_dim))
         return self.sample_given(z, int(random.randint(2**31 - 1)))
 

@@ -106,9 +106,20 @@ def check_flag(parameter: str, value: object) -> None:
         raise ParameterError(f"{parameter}={value!r} is no switch. Expected True or False.")
 
 
+def random_of(random_state: Any) -> np.random.RandomState:
+    """Return scikit-learn's generator for a `random_state`."""
+    try:
+        return check_random_state(random_state)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise ParameterError(
+            f"random_state={random_state!r} is no seed. Expected None, an integer from 0 to "
+            f"{2**32 - 1}, or a numpy.random.RandomState."
+        ) from error
+
+
 def draw_seeds(random_state: Any, n_seeds: int) -> list[int]:
     """Return integer seeds drawn from scikit-learn's `random_state`."""
-    return [int(seed) for seed in check_random_state(random_state).randint(2**31 - 1, size=n_seeds)]
+    return [int(seed) for seed in random_of(random_state).randint(2**31 - 1, size=n_seeds)]
 
 
 def check_weights(weights: Any, n_rows: int) -> np.ndarray:

@@ -45,6 +45,15 @@ class EmPrinter:
             self._print()
         self._listener(event)
 
+    def close(self) -> None:
+        """Print what waits for a start that was given up, of which no event told the end."""
+        for start, lines in enumerate(self._waiting):
+            begun = self._bounds[start] != self._rule.start.lower_bound
+            if begun and not self._ended[start]:
+                lines.append("Initialization did not converge.")
+            self._ended[start] = True
+        self._print()
+
     def _print(self) -> None:
         """Print the lines of the start whose turn it is, and go on to the next if it has ended."""
         while self._turn < len(self._waiting):
