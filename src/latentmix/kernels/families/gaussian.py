@@ -85,8 +85,10 @@ class ExpandedGaussian(Gaussian):
         return 0.0
 
     def lost_digits(self, mixture: Mixture) -> Floats:
-        linear = self.precision_times(mixture.means, mixture.factors)
-        return np.asarray(np.sum(linear * mixture.means, axis=1))
+        # Precisions past all numbers have lost theirs.
+        with np.errstate(over="ignore", invalid="ignore"):
+            linear = self.precision_times(mixture.means, mixture.factors)
+            return np.asarray(np.sum(linear * mixture.means, axis=1))
 
     def constants(self, mixture: Mixture) -> Floats:
         n_features: int = mixture.means.shape[1]
