@@ -1,6 +1,7 @@
 """scikit-learn's own suite for estimators, on the mixtures beside the plain Gaussian one."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -31,3 +32,13 @@ ESTIMATORS = [
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_compatible(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("kind", [GaussianMixture, BernoulliMixture, PoissonMixture])
+def test_transform_gives_responsibilities_as_named_columns(kind):
+    frame = pd.DataFrame(np.random.RandomState(0).randint(2, size=(60, 3)), columns=list("abc"))
+    mixture = kind(2, random_state=0).set_output(transform="pandas")
+    found = mixture.fit_transform(frame)
+    name = kind.__name__.lower()
+    assert list(found.columns) == list(mixture.get_feature_names_out()) == [f"{name}0", f"{name}1"]
+    np.testing.assert_array_equal(found, mixture.predict_proba(frame))

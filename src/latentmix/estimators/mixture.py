@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -69,6 +74,8 @@ class MixtureEstimator(
     NamedComponentsMixin,
     OnlineMixin,
     SaveMixin,
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
     DensityMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
@@ -188,6 +195,10 @@ class MixtureEstimator(
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return p(k|x), (N, K)."""
         return self._answers(X).responsibilities.astype(self._dtype, copy=False)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return p(k|x), (N, K), as features for what comes next in a pipeline."""
+        return self.predict_proba(X)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return log p(x) of each row, (N,), in nats: of what was seen of it."""
@@ -446,9 +457,14 @@ class MixtureEstimator(
             stacklevel=3,
         )
 
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.n_components_)
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
