@@ -168,12 +168,9 @@ class MixtureEstimator(
         else:
             start = self._start(source, seeds[0])
         rule = self._rule(start)
-        printer = None
-        if self.verbose:
-            printer = EmPrinter(rule, len(seeds), self.verbose, self.verbose_interval, listener)
-        fit = fit_em(source, rule, seeds, printer or listener, keeper)
-        if printer is not None:
-            printer.close()
+        printer = EmPrinter(rule.start.lower_bound, self.verbose, self.verbose_interval, listener)
+        fit = fit_em(source, rule, seeds, printer if self.verbose else listener, keeper)
+        printer.end_round()
         keeper.remove()
         self._keep(fit, rows.dtype)
         self._forget_names()

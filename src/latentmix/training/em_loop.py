@@ -158,6 +158,8 @@ class Fitting:
                             ascent.n_iter,
                             ascent.lower_bounds[-1],
                             ascents.index(ascent),
+                            ascent.finished,
+                            ascent.converged,
                         )
                     )
             keeper.save(ascents)

@@ -52,13 +52,16 @@ class EpochEnd:
 class EmIteration:
     """An EM iteration has ended; `log_likelihood` is the mean per row, in nats.
 
-    Several starts run together, each with a number of its own.
+    Several starts run together, each with a number of its own. `last` says that its start ends
+    with it, `converged` how.
     """
 
     n_components: int
     iteration: int
     log_likelihood: float
     start: int = 0
+    last: bool = False
+    converged: bool = False
 
 
 Event = Stage | Steps | EpochEnd | EmIteration
