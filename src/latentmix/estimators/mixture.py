@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from contextlib import closing
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -148,7 +149,7 @@ class MixtureEstimator(
         ------
         InputError
             For infinite values, fewer rows than components, a singular covariance, weights or
-            labels that do not fit the rows.
+            labels that do not fit the rows, or if another fit uses `checkpoint`.
         ParameterError
             For a parameter outside its domain.
         IntegrityError
@@ -158,20 +159,9 @@ class MixtureEstimator(
         """
         self._check_parameters()
         rows = self._rows(X, sample_weight, labels)
-        source = rows.source
-        continuing = self.warm_start and hasattr(self, "converged_")
-        once = continuing or self.n_components == AUTO
-        keeper = self._keeper(checkpoint)
-        seeds = keeper.begin(draw_seeds(self.random_state, 1 if once else self.n_init))
-        if continuing:
-            start = self._previous(source.n_features, rows.known)
-        else:
-            start = self._start(source, seeds[0])
-        rule = self._rule(start)
-        printer = EmPrinter(rule.start.lower_bound, self.verbose, self.verbose_interval, listener)
-        fit = fit_em(source, rule, seeds, printer if self.verbose else listener, keeper)
-        printer.end_round()
-        keeper.remove()
+        with closing(self._keeper(checkpoint)) as keeper:
+            fit = self._fit(rows, keeper, listener)
+            keeper.remove()
         self._keep(fit, rows.dtype)
         self._forget_names()
         if rows.matrix is not None and rows.known is not None:
@@ -292,6 +282,22 @@ class MixtureEstimator(
         known = None if labels is None else self._known(labels, len(X), weights)
         source = ArraySource(X, weights, None if known is None else _numbers(known, len(X)))
         return _Rows(source, float_type(X), X, known)
+
+    def _fit(self, rows: _Rows, keeper: EmKeeper, listener: Listener) -> EmFit:
+        """Return the best fit of all starts."""
+        source = rows.source
+        continuing = self.warm_start and hasattr(self, "converged_")
+        once = continuing or self.n_components == AUTO
+        seeds = keeper.begin(draw_seeds(self.random_state, 1 if once else self.n_init))
+        if continuing:
+            start = self._previous(source.n_features, rows.known)
+        else:
+            start = self._start(source, seeds[0])
+        rule = self._rule(start)
+        printer = EmPrinter(start.lower_bound, self.verbose, self.verbose_interval, listener)
+        fit = fit_em(source, rule, seeds, printer if self.verbose else listener, keeper)
+        printer.end_round()
+        return fit
 
     def _start(self, source: Source, seed: int) -> Start:
         """Return what the parameters give of the start, or a grown one where they leave K open."""

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ import numpy as np
 from safetensors.numpy import save as tensors_to_bytes
 
 from latentmix.errors import WriteError
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -99,6 +103,29 @@ def claim_folder(path: Path) -> None:
     probe = path / ".probe"
     write_bytes(probe, b"")
     probe.unlink()
+
+
+def hold_folder(path: Path) -> int | None:
+    """Lock a folder against others, and return the descriptor to close, which lets go of it.
+
+    None where the system or its disk knows no such lock. A killed process lets go by itself.
+
+    Raises
+    ------
+    BlockingIOError
+        If another holds it, in this process or a different one.
+    """
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return descriptor
 
 
 def replace_folder(old: Path, new: Path) -> None:

@@ -2,13 +2,14 @@
 
 Between two passes an EM run is a few arrays, so that a fit which was killed goes on to the same
 bits. The JSON file names the other and its SHA-256, and is replaced last: the pair is always
-whole.
+whole. Two fits at once would delete each other's files, so that one holds the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ import numpy as np
 from safetensors.numpy import load as tensors_from_bytes
 
 from latentmix.errors import InputError, IntegrityError, WriteError
-from latentmix.storage.files import tensor_bytes, write_bytes, write_json
+from latentmix.storage.files import hold_folder, tensor_bytes, write_bytes, write_json
 from latentmix.training.em_ascent import Ascent, State
 from latentmix.training.sources import ArraySource, Source, Summary
 
@@ -57,6 +58,9 @@ class EmKeeper:
     def remove(self) -> None:
         """Keep nothing any more: the fit is finished."""
 
+    def close(self) -> None:
+        """Leave what is kept to the next fit, whether this one is finished or was stopped."""
+
 
 class _Index(NamedTuple):
     """What ``em.json`` holds."""
@@ -86,6 +90,7 @@ class FolderKeeper(EmKeeper):
     ) -> None:
         self.folder, self.seconds, self.seeds_given = folder, seconds, seeds_given
         self.index = folder / "em.json"
+        self._held: int | None = None
         self._begun: _Index | None = None
         self._number = 0
         self._seeds: list[int] = []
@@ -99,11 +104,19 @@ class FolderKeeper(EmKeeper):
         ------
         WriteError
             If the folder is none and cannot be made.
+        InputError
+            If another fit keeps itself there now.
         IntegrityError
             If its ``em.json`` cannot be read.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._held = hold_folder(self.folder)
+        except BlockingIOError as error:
+            raise InputError(
+                f"checkpoint={str(self.folder)!r} is in use: another fit is keeping itself there. "
+                "Wait until it has ended, or give each fit a folder of its own."
+            ) from error
         except OSError as error:
             raise WriteError(
                 f"checkpoint={str(self.folder)!r} cannot be made or read as a folder: "
@@ -165,6 +178,12 @@ class FolderKeeper(EmKeeper):
         with suppress(OSError):
             self.index.unlink()
         self._remove_all_but()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _remove_all_but(self, *kept: str) -> None:
         for path in self.folder.glob("*em*"):
