@@ -7,6 +7,8 @@ from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
 from latentmix.errors import InputError
 from latentmix.kernels.families import FAMILIES, GAUSSIAN, Mixture
 from latentmix.training import sources
+from latentmix.training.em_ascent import Ascent
+from latentmix.training.em_loop import EmRule, best
 
 pytestmark = pytest.mark.filterwarnings(
     "error::RuntimeWarning", "ignore::sklearn.exceptions.ConvergenceWarning"
@@ -187,3 +189,13 @@ def test_weights_of_blocks_are_repeated_rows(scale):
         repeated.partial_fit(np.repeat(rows[part], weights[part], axis=0))
     np.testing.assert_allclose(weighted.means_, repeated.means_, rtol=1e-9)
     np.testing.assert_allclose(weighted.covariances_, repeated.covariances_, rtol=1e-8)
+
+
+@pytest.mark.parametrize("higher", [0, 1])
+def test_rounding_does_not_choose_among_starts_that_met(higher):
+    bounds = [[-3.0], [-3.0], [-4.0]]
+    bounds[higher] = [-3.0 + 1e-15]
+    ascents = [Ascent(None, 0.0, 9, None, lower_bounds=bound) for bound in bounds]
+    rule = EmRule(FAMILIES["full"], 1)
+    assert best(ascents, rule) is ascents[0]
+    assert best([ascents[2], ascents[1]], rule) is ascents[1]

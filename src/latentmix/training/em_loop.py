@@ -20,7 +20,7 @@ from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Statistics, add, expectation
 from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.maximisation import maximise, rescale
-from latentmix.training.em_ascent import ACCELERATIONS, Ascent, model_in
+from latentmix.training.em_ascent import ACCELERATIONS, RELATIVE_ROUNDING, Ascent, model_in
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_start import Start, Starter, Units, pairing
 from latentmix.training.events import EmIteration, Listener
@@ -258,7 +258,9 @@ def _finalists(fitting: Fitting, models: list[Model], listener: Listener) -> lis
 
 
 def best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
-    """Return the ascent with the highest log-likelihood, the first of equals.
+    """Return the ascent with the highest log-likelihood, the first of equals up to rounding.
+
+    Starts that meet at one optimum number its components differently: rounding is not to choose.
 
     One whose components collapsed time and again is taken where there is no other.
 
@@ -269,7 +271,11 @@ def best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
     """
     alive = [ascent for ascent in ascents if not ascent.failed]
     if alive:
-        return max(alive, key=lambda run: (not run.given_up, (run.lower_bounds or [-np.inf])[-1]))
+        runs = [ascent for ascent in alive if not ascent.given_up] or alive
+        bounds = [(run.lower_bounds or [-np.inf])[-1] for run in runs]
+        highest = max(bounds)
+        least = highest - RELATIVE_ROUNDING * max(1.0, abs(highest))
+        return next(run for run, bound in zip(runs, bounds, strict=True) if bound >= least)
     raise InputError(
         "Fitting the mixture model failed because some components have ill-defined empirical "
         "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
