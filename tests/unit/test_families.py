@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from latentmix.kernels.answers import answers
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, answers, expectation
+from latentmix.kernels.expectation import Model, expectation
 from latentmix.kernels.families import DISCRETE, FAMILIES, GAUSSIAN, Mixture
 from latentmix.kernels.maximisation import maximise, rescale
 from latentmix.kernels.rows import Rows

@@ -42,8 +42,9 @@ from latentmix.estimators.validation import (
 )
 from latentmix.estimators.verbosity import EmPrinter
 from latentmix.kernels import completion
+from latentmix.kernels.answers import Answers, answers
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Answers, Model, answers
+from latentmix.kernels.expectation import Model
 from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.rows import Rows, patterns_of
 from latentmix.training.em_ascent import ACCELERATIONS

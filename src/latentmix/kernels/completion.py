@@ -7,14 +7,18 @@ PRML, equations 2.81 and 2.82). Families with independent features keep their me
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Float
+from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float, Int
+
+from latentmix.kernels.answers import answers
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, answers
+from latentmix.kernels.expectation import Model, normalise
 from latentmix.kernels.families import Family, Mixture
-from latentmix.kernels.rows import Rows, patterns_of, refuse_infinite
+from latentmix.kernels.incomplete import incomplete_blocks, load_incomplete, log_joint
+from latentmix.kernels.rows import PatternBlock, Rows, patterns_of, refuse_infinite
 
 
 def impute(model: Model, x: Float[Floats, "N D"], crew: Crew) -> Float[Floats, "N D"]:
@@ -32,17 +36,20 @@ def impute(model: Model, x: Float[Floats, "N D"], crew: Crew) -> Float[Floats, "
         return filled
     n_features = filled.shape[1]
     rows = Rows(filled, np.zeros(n_features), np.ones(n_features), patterns=patterns)
-    shares = answers(model, rows, crew).responsibilities
-    means = model.mixture.means
-    for seen, numbers in patterns:
-        if seen.all():
-            continue
-        spread = model.family.regressions(model.mixture, seen)
-        expected = np.zeros((len(numbers), int((~seen).sum())))
-        for k, own in enumerate(spread):
-            deviations = filled[np.ix_(numbers, seen)] - means[k, seen]
-            expected += shares[numbers, k, None] * (means[k, ~seen] + deviations @ own.T)
-        filled[np.ix_(numbers, ~seen)] = expected
+
+    def share(mine: Sequence[PatternBlock]) -> list[tuple[Int[np.ndarray, " B"], Floats]]:
+        found = []
+        with np.errstate(all="ignore"):
+            for block in mine:
+                incomplete = load_incomplete(rows, block)
+                logits, completed = log_joint(model.family, model.mixture, incomplete)
+                normalise(logits, sound=True)
+                found.append((block.rows.ravel(), completed.expected(logits).T))
+        return found
+
+    for part in crew.run(share, incomplete_blocks(patterns, model.mixture)):
+        for numbers, expected in part:
+            filled[numbers] = np.where(np.isnan(filled[numbers]), expected, filled[numbers])
     return filled
 
 

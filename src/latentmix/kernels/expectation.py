@@ -9,7 +9,7 @@ and its two products. Dempster, Laird and Rubin 1977; Bishop, PRML, 2.4 and 9.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.families import Family, Mixture
-from latentmix.kernels.families.family import Moments
-from latentmix.kernels.rows import Block, Pattern, Rows, refuse_infinite
+from latentmix.kernels.families.family import Incomplete, Moments
+from latentmix.kernels.incomplete import incomplete_blocks, load_incomplete, log_joint
+from latentmix.kernels.rows import Block, PatternBlock, Patterns, Rows
 
 # Above this mean_k' P_k mean_k the expanded quadratic x'Px - 2x'Pm + m'Pm has lost about six
 # of float64's sixteen digits, and the component is taken in its centred form.
@@ -73,7 +74,7 @@ def block_rows(n_rows: int, width: int, n_threads: int) -> int:
 
 
 @dataclass
-class _Prepared:
+class Prepared:
     """A model made ready for a pass: theta, and which components are taken centred.
 
     `sound` says that every parameter is a number: log p(x, k) can then be NaN for a row that is
@@ -87,15 +88,18 @@ class _Prepared:
     sound: bool
 
     @classmethod
-    def of(cls, model: Model) -> _Prepared:
+    def of(cls, model: Model) -> Prepared:
+        """Choose the components to take centred, and set out the rest as linear forms."""
         family, mixture = model.family, model.mixture
         with np.errstate(divide="ignore"):
             log_weights = np.log(mixture.weights)
         if model.centred and family.has_centred_form:
             centred = np.arange(len(mixture.means))
         else:
-            # NaN means singular, and belongs with the lost.
-            centred = np.flatnonzero(~(family.lost_digits(mixture) < EXPANDED_FORM_LIMIT))
+            # NaN means singular, and belongs with the lost, as does what overflows.
+            with np.errstate(all="ignore"):
+                lost_digits = family.lost_digits(mixture)
+            centred = np.flatnonzero(~(lost_digits < EXPANDED_FORM_LIMIT))
         constants = np.zeros(0)
         if len(centred):
             constants = family.constants(mixture)
@@ -108,17 +112,15 @@ class _Prepared:
         return cls(model, theta, centred, constants, sound)
 
 
-class _Work:
+class Work:
     """One thread's buffers and running sums over the blocks it is dealt."""
 
-    def __init__(
-        self, prepared: Sequence[_Prepared], rows: Rows, seen: np.ndarray | None, size: int
-    ) -> None:
-        self.prepared, self.rows, self.seen = prepared, rows, seen
-        n_features = rows.x.shape[1] if seen is None else int(seen.sum())
-        self.shift = (rows.shift if seen is None else rows.shift[seen])[:, None]
+    def __init__(self, prepared: Sequence[Prepared], rows: Rows, size: int) -> None:
+        self.prepared, self.rows = prepared, rows
+        n_features = rows.x.shape[1]
+        self.shift = rows.shift[:, None]
         # Scales are powers of two: multiplying by the inverse is exact.
-        self.inverse_scale = 1 / (rows.scale if seen is None else rows.scale[seen])[:, None]
+        self.inverse_scale = 1 / rows.scale[:, None]
         self.family = prepared[0].model.family
         self.n_quadratic = self.family.n_quadratic(n_features)
         width = self.n_quadratic + n_features + 1
@@ -134,8 +136,6 @@ class _Work:
         Rows without weight lie at 0: far away, 0 times their squares would not be 0.
         """
         x = np.asarray(self.rows.x[block])
-        if self.seen is not None:
-            x = x[:, self.seen]
         n_rows = len(x)
         start = self.n_quadratic
         phi = self._phi[: self.theta.shape[1] * n_rows].reshape(-1, n_rows)
@@ -217,7 +217,7 @@ def normalise(logits: Floats, *, sound: bool) -> Floats:
 class _Total:
     """Running sums of one model that are no product of phi and the responsibilities."""
 
-    prepared: _Prepared
+    prepared: Prepared
     extra: Floats | float = 0.0
     log_likelihood: float = 0.0
     total: float = 0.0
@@ -227,7 +227,7 @@ class _Total:
     worst: list[tuple[float, Floats]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, prepared: _Prepared) -> _Total:
+    def of(cls, prepared: Prepared) -> _Total:
         names = prepared.model.log_class_probs
         shape = (len(prepared.theta), 0) if names is None else names.shape
         return cls(prepared, class_counts=np.zeros(shape))
@@ -313,23 +313,22 @@ def expectation(models: Sequence[Model], rows: Rows, crew: Crew) -> list[Statist
     crew : Crew
         The threads that share the blocks.
     """
+    prepared = [Prepared.of(model) for model in models]
     if rows.patterns is None:
-        prepared = [_Prepared.of(model) for model in models]
-        return _pass(prepared, rows, None, None, crew)
-    total: list[Statistics] | None = None
-    for pattern in rows.patterns:
-        part = _seen_in_part(models, rows, pattern, crew)
-        total = part if total is None else [add(*pair) for pair in zip(total, part, strict=True)]
-    return [_centred_alike(*pair) for pair in zip(models, total or [], strict=True)]
+        return _pass(prepared, rows, None, crew)
+    complete = rows.patterns.complete()
+    total = _incomplete_pass(prepared, rows, rows.patterns, crew)
+    if len(complete):
+        part = _pass(prepared, rows, complete, crew)
+        total = [add(*pair) for pair in zip(part, total, strict=True)]
+    return total
 
 
-def _centred_alike(model: Model, statistics: Statistics) -> Statistics:
-    """Return the statistics about the centres that complete rows would have under the model.
-
-    Some blocks of a stream have missing entries and others have none: their sums are added.
-    """
-    means, moments = model.mixture.means, statistics.moments
-    centred = np.isin(np.arange(len(means)), _Prepared.of(model).centred)
+def _centred_alike(prepared: Prepared, statistics: Statistics) -> Statistics:
+    """Return the statistics about the centres that those of complete rows have."""
+    model, moments = prepared.model, statistics.moments
+    means = model.mixture.means
+    centred = np.isin(np.arange(len(means)), prepared.centred)
     centres = np.where(centred[:, None], means, 0.0)
     if np.array_equal(moments.centres, centres, equal_nan=True):
         return statistics
@@ -337,11 +336,7 @@ def _centred_alike(model: Model, statistics: Statistics) -> Statistics:
 
 
 def _pass(
-    prepared: Sequence[_Prepared],
-    rows: Rows,
-    seen: np.ndarray | None,
-    numbers: np.ndarray | None,
-    crew: Crew,
+    prepared: Sequence[Prepared], rows: Rows, numbers: np.ndarray | None, crew: Crew
 ) -> list[Statistics]:
     """Deal the blocks of all rows, or of those numbered, to the crew, and add up."""
     n_rows = len(rows.x) if numbers is None else len(numbers)
@@ -350,51 +345,83 @@ def _pass(
 
     def share(mine: Sequence[Block]) -> list[Statistics]:
         with np.errstate(all="ignore"):
-            work = _Work(prepared, rows, seen, size)
+            work = Work(prepared, rows, size)
             for block in mine:
                 work.add(block)
             return work.statistics()
 
-    shares = crew.run(share, _blocks(n_rows, numbers, size))
+    shares = crew.run(share, cut(n_rows, numbers, size))
     total = shares[0]
     for part in shares[1:]:
         total = [add(*pair) for pair in zip(total, part, strict=True)]
     return total
 
 
-def _blocks(n_rows: int, numbers: np.ndarray | None, size: int) -> list[Block]:
+def cut(n_rows: int, numbers: np.ndarray | None, size: int) -> list[Block]:
     """Cut all rows, or those numbered, into blocks."""
     cuts = [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
     return list(cuts) if numbers is None else [numbers[cut] for cut in cuts]
 
 
-def _seen_in_part(
-    models: Sequence[Model], rows: Rows, pattern: Pattern, crew: Crew
+def _incomplete_pass(
+    prepared: Sequence[Prepared], rows: Rows, patterns: Patterns, crew: Crew
 ) -> list[Statistics]:
-    """Return the statistics of rows with one pattern of missing entries.
+    """Deal the blocks of rows with missing entries to the crew, and add up."""
 
-    Their responsibilities are those of the marginal mixture of what was seen, about whose means
-    the moments are taken; what was not seen is then replaced by its conditional expectation.
-    """
-    prepared = []
-    for model in models:
-        family, marginal = model.family.restrict(model.mixture, pattern.seen)
-        prepared.append(_Prepared.of(Model(family, marginal, model.log_class_probs, centred=True)))
-    answers = []
-    for model, part in zip(
-        models, _pass(prepared, rows, pattern.seen, pattern.rows, crew), strict=True
-    ):
-        moments = model.family.complete(part.moments, model.mixture, pattern.seen)
-        worst = [(log_density, _fill(x, pattern.seen)) for log_density, x in part.worst]
-        answers.append(part._replace(moments=moments, worst=worst))
-    return answers
+    def share(mine: Sequence[PatternBlock]) -> list[Statistics]:
+        work = [_IncompleteWork(one, rows) for one in prepared]
+        with np.errstate(all="ignore"):
+            for block in mine:
+                x = load_incomplete(rows, block)
+                for one in work:
+                    one.add(x, block)
+            return [one.statistics() for one in work]
+
+    blocks = incomplete_blocks(patterns, prepared[0].model.mixture)
+    shares = crew.run(share, blocks)
+    total = shares[0]
+    for part in shares[1:]:
+        total = [add(*pair) for pair in zip(total, part, strict=True)]
+    return total
 
 
-def _fill(x: Floats, seen: np.ndarray) -> Floats:
-    """Return a row whose missing entries are 0, the mean of all rows in scaled units."""
-    filled = np.zeros(len(seen))
-    filled[seen] = x
-    return filled
+class _IncompleteWork:
+    """One thread's running sums of a model over the blocks that it is dealt."""
+
+    def __init__(self, prepared: Prepared, rows: Rows) -> None:
+        self.prepared, self.rows = prepared, rows
+        # The moments come from completed rows.
+        self.total = _Total.of(replace(prepared, centred=np.zeros(0, np.intp)))
+        self.moments: Moments | None = None
+
+    def add(self, incomplete: Incomplete, block: PatternBlock) -> None:
+        """Add a block's statistics to the sums."""
+        rows, model, numbers = self.rows, self.prepared.model, block.rows.ravel()
+        logits, completed = log_joint(model.family, model.mixture, incomplete)
+        weights = None if rows.weights is None else rows.weights[numbers]
+        labels = None if rows.labels is None else rows.labels[numbers]
+        self.total.add(logits, incomplete.x, weights, labels)
+        moments = completed.moments(logits)
+        self.moments = moments if self.moments is None else self.moments.plus(moments)
+
+    def statistics(self) -> Statistics:
+        """Return what the blocks added up to, about the centres of complete rows."""
+        model, total = self.prepared.model, self.total
+        means = model.mixture.means
+        if self.moments is None:
+            shape = model.family.shape(*means.shape)
+            nothing = np.zeros(len(means)), np.zeros_like(means), np.zeros(shape)
+            self.moments = Moments(*nothing, np.zeros_like(means))
+        return _centred_alike(
+            self.prepared,
+            Statistics(
+                self.moments,
+                total.log_likelihood,
+                total.total,
+                total.class_counts,
+                _worst(total.worst, len(means)),
+            ),
+        )
 
 
 def add(one: Statistics, other: Statistics) -> Statistics:
@@ -407,50 +434,3 @@ def add(one: Statistics, other: Statistics) -> Statistics:
         one.class_counts + other.class_counts,
         _worst(one.worst + other.worst, len(a.counts)),
     )
-
-
-class Answers(NamedTuple):
-    """log p(x), (N,), in scaled units and nats, and p(k|x), (N, K)."""
-
-    log_density: Float[Floats, " N"]
-    responsibilities: Float[Floats, "N K"]
-
-
-def answers(model: Model, rows: Rows, crew: Crew) -> Answers:
-    """Return the log-density and the responsibilities of every row.
-
-    Raises
-    ------
-    InputError
-        If a value is infinite.
-    """
-    n_rows, n_components = len(rows.x), len(model.mixture.means)
-    found = Answers(np.empty(n_rows), np.empty((n_rows, n_components)))
-    if rows.patterns is None:
-        _answer(_Prepared.of(model), rows, None, found, crew)
-    for pattern in rows.patterns or ():
-        marginal = Model(*model.family.restrict(model.mixture, pattern.seen))
-        _answer(_Prepared.of(marginal), rows, pattern, found, crew)
-    return found
-
-
-def _answer(
-    prepared: _Prepared, rows: Rows, pattern: Pattern | None, found: Answers, crew: Crew
-) -> None:
-    """Write the answers for all rows, or for those of a pattern."""
-    seen, numbers = (None, None) if pattern is None else pattern
-    n_rows = len(rows.x) if numbers is None else len(numbers)
-    size = block_rows(n_rows, len(prepared.theta) + prepared.theta.shape[1], crew.size)
-
-    def share(mine: Sequence[Block]) -> None:
-        with np.errstate(all="ignore"):
-            work = _Work([prepared], rows, seen, size)
-            for block in mine:
-                logits = work.logits(work.load(block))
-                log_density = normalise(logits, sound=prepared.sound)
-                if not (log_density > LEAST_LOG_DENSITY / 2).all():
-                    refuse_infinite(rows.x, block)
-                found.log_density[block] = log_density
-                found.responsibilities[block] = logits.T
-
-    crew.run(share, _blocks(n_rows, numbers, size))

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from latentmix.kernels.answers import answers
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, answers, expectation
+from latentmix.kernels.expectation import Model, expectation
 from latentmix.kernels.families import GAUSSIAN
 from latentmix.kernels.families.family import Moments
 from latentmix.kernels.maximisation import rescale

@@ -2,7 +2,7 @@
 
 `family` says what the EM step asks of a family. `gaussian` holds covariance matrices, one a
 component or one for all, `independent` variances, `factor_analytic` low rank plus diagonal,
-`counts` Bernoulli and Poisson.
+`counts` Bernoulli and Poisson; `incomplete` is what they say of rows with missing entries.
 """
 
 from __future__ import annotations

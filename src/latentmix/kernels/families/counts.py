@@ -16,13 +16,16 @@ from scipy.special import expit, gammaln, logit
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families.family import (
+    Completed,
     Family,
+    Incomplete,
     Mixture,
     Moments,
     ReadAssigned,
     joined,
     parted,
 )
+from latentmix.kernels.families.incomplete import CompletedCounts
 
 # A probability or rate estimated as 0 would exclude for ever what was not seen so far.
 LEAST_MEAN = 1e-10
@@ -46,6 +49,14 @@ class _Discrete(Family):
     @abstractmethod
     def from_reals(self, reals: Floats) -> Floats:
         """Return the means that real numbers stand for."""
+
+    @abstractmethod
+    def linear(self, means: Floats) -> tuple[Floats, Floats]:
+        """Return theta and c, (K, D): log p(x|k) sums theta x + c over features."""
+
+    def natural(self, mixture: Mixture) -> Floats:
+        theta, constants = self.linear(mixture.means)
+        return np.concatenate([theta, np.sum(constants, axis=1, keepdims=True)], axis=1)
 
     def of_means(self, weights: Floats, means: Floats) -> Mixture:
         """Return the mixture with these means."""
@@ -96,21 +107,16 @@ class _Discrete(Family):
         means = moments.centres + moments.first / moments.counts[:, None]
         return self.of_means(moments.counts / np.sum(moments.counts), means)
 
-    def restrict(self, mixture: Mixture, seen: np.ndarray) -> tuple[Family, Mixture]:
-        return self, mixture._replace(means=mixture.means[:, seen])
-
-    def complete(self, moments: Moments, mixture: Mixture, seen: np.ndarray) -> Moments:
-        first = moments.counts[:, None] * mixture.means
-        first[:, seen] = moments.first
-        return moments._replace(first=first, centres=np.zeros_like(mixture.means))
-
-    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Floats:
-        return np.zeros((len(mixture.means), int((~seen).sum()), int(seen.sum())))
+    def completed(self, mixture: Mixture, rows: Incomplete) -> Completed:
+        theta, constants = self.linear(mixture.means)
+        completed = CompletedCounts(mixture, theta, constants, rows)
+        self.adjust(completed.log_densities, rows.x, mixture)
+        return completed
 
     def conditional(
         self, mixture: Mixture, seen: np.ndarray, values: Floats
     ) -> tuple[Family, Mixture]:
-        return self.restrict(mixture, ~seen)
+        return self, mixture._replace(means=mixture.means[:, ~seen])
 
     def unconstrained(self, mixture: Mixture) -> Floats:
         return joined(mixture.weights, self.to_reals(mixture.means))
@@ -146,10 +152,8 @@ class Bernoulli(_Discrete):
     def from_reals(self, reals: Floats) -> Floats:
         return np.asarray(expit(reals))
 
-    def natural(self, mixture: Mixture) -> Floats:
-        p = mixture.means
-        constant = np.sum(np.log1p(-p), axis=1, keepdims=True)
-        return np.concatenate([np.log(p) - np.log1p(-p), constant], axis=1)
+    def linear(self, means: Floats) -> tuple[Floats, Floats]:
+        return np.log(means) - np.log1p(-means), np.log1p(-means)
 
     def draw(
         self, random: np.random.RandomState, mixture: Mixture, components: Int[np.ndarray, " S"]
@@ -172,9 +176,8 @@ class Poisson(_Discrete):
     def from_reals(self, reals: Floats) -> Floats:
         return np.exp(reals)
 
-    def natural(self, mixture: Mixture) -> Floats:
-        rates = mixture.means
-        return np.concatenate([np.log(rates), -np.sum(rates, axis=1, keepdims=True)], axis=1)
+    def linear(self, means: Floats) -> tuple[Floats, Floats]:
+        return np.log(means), -means
 
     def adjust(self, logits: Floats, x: Floats, mixture: Mixture) -> None:
         logits -= np.sum(gammaln(x + 1), axis=0)

@@ -17,16 +17,19 @@ from jaxtyping import Float, Int
 from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families.family import (
+    Completed,
     Family,
     Gaussian,
+    Incomplete,
     Mixture,
     Moments,
     ReadAssigned,
     joined,
     parted,
 )
-from latentmix.kernels.families.gaussian import LOG_2_PI, conditional
-from latentmix.kernels.families.linear_algebra import cholesky, inverse_root, solve
+from latentmix.kernels.families.gaussian import conditional
+from latentmix.kernels.families.incomplete import CompletedByFactors
+from latentmix.kernels.families.linear_algebra import LOG_2_PI, cholesky, inverse_root, solve
 
 # Beyond, the principal axes that starting factors have are found by turning towards them.
 MOST_FEATURES_FOR_EIGENVECTORS = 2000
@@ -191,38 +194,13 @@ class FactorAnalytic(Gaussian):
         equal = np.full(len(means), 1 / len(means))
         return Mixture(equal, means, covariances, self.factors(covariances))
 
-    def restrict(self, mixture: Mixture, seen: np.ndarray) -> tuple[Family, Mixture]:
-        # Without the rows of Lambda that were not seen, it is a factor model still.
-        covariances = mixture.covariances[:, seen]
-        return self, Mixture(
-            mixture.weights, mixture.means[:, seen], covariances, self.factors(covariances)
-        )
-
-    def complete(self, moments: Moments, mixture: Mixture, seen: np.ndarray) -> Moments:
-        # What was not seen is Lambda_m f plus noise, and f is known from what was.
-        part = self.restrict(mixture, seen)[1]
-        posterior = self._posterior(part.covariances)
-        regressions = self._regressions(part.covariances, part.factors)
-        counts = moments.counts[:, None]
-        gram = regressions @ moments.second[:, :, 1:] + counts[:, :, None] * posterior
-        hidden = mixture.covariances[:, ~seen, 1:]
-        cross = hidden @ gram
-        first, second = np.empty_like(mixture.means), np.empty_like(mixture.covariances)
-        first[:, seen], second[:, seen] = moments.first, moments.second
-        first[:, ~seen] = (hidden @ (regressions @ moments.first[:, :, None]))[:, :, 0]
-        squares = np.sum(cross * hidden, axis=2) + counts * mixture.covariances[:, ~seen, 0]
-        second[:, ~seen] = np.concatenate([squares[:, :, None], cross], axis=2)
-        return Moments(moments.counts, first, second, mixture.means)
+    def completed(self, mixture: Mixture, rows: Incomplete) -> Completed:
+        return CompletedByFactors(mixture, rows)
 
     def matrices(self, mixture: Mixture) -> Floats:
         loads = mixture.covariances[:, :, 1:]
         noise = mixture.covariances[:, :, 0]
         return loads @ np.swapaxes(loads, 1, 2) + noise[:, :, None] * np.eye(noise.shape[1])
-
-    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Floats:
-        # What was not seen is Lambda_m f plus noise.
-        part = self.restrict(mixture, seen)[1]
-        return mixture.covariances[:, ~seen, 1:] @ self._regressions(part.covariances, part.factors)
 
     def conditional(
         self, mixture: Mixture, seen: np.ndarray, values: Floats

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from latentmix.kernels.arrays import Floats
 
@@ -64,6 +64,46 @@ class Assigned(NamedTuple):
 
 # What reads those rows, block by block and as often as it is called.
 ReadAssigned = Callable[[], Iterable[Assigned]]
+
+
+class Incomplete(NamedTuple):
+    """Rows x, in scaled units and 0 where missing, and what was seen in each of their patterns."""
+
+    x: Float[Floats, "D B"]
+    seen: Bool[np.ndarray, "P D"]
+
+    @property
+    def present(self) -> Float[Floats, "D _"]:
+        """1 where an entry was seen, 0 where it is missing."""
+        return self.of_rows(np.asarray(self.seen.T, np.float64))
+
+    def of_rows(self, of_patterns: np.ndarray) -> np.ndarray:
+        """Return for each row, along the last axis, what is given for each pattern.
+
+        For a single pattern nothing is repeated: it spreads over the rows by itself.
+        """
+        if len(self.seen) == 1:
+            return of_patterns
+        return np.repeat(of_patterns, self.x.shape[1] // len(self.seen), axis=-1)
+
+    def stacked(self, of_rows: Float[Floats, "Q B"]) -> Float[Floats, "Q P R"]:
+        """Return a view that has the rows of each pattern along an axis of their own."""
+        return of_rows.reshape(len(of_rows), len(self.seen), -1)
+
+
+class Completed(Protocol):
+    """What the components say of incomplete rows."""
+
+    # log p(seen | k).
+    log_densities: Float[Floats, "K B"]
+
+    def moments(self, responsibilities: Float[Floats, "K B"]) -> Moments:
+        """Return the expected moments of the completed rows."""
+        ...
+
+    def expected(self, responsibilities: Float[Floats, "K B"]) -> Float[Floats, "D B"]:
+        """Return the expectation of what is missing; seen entries mean nothing."""
+        ...
 
 
 def joined(weights: Floats, *parts: Floats) -> Floats:
@@ -174,16 +214,8 @@ class Family(Protocol):
         """
         ...
 
-    def restrict(self, mixture: Mixture, seen: np.ndarray) -> tuple[Family, Mixture]:
-        """Return the marginal mixture of the features `seen` (D,) bool, and its family."""
-        ...
-
-    def complete(self, moments: Moments, mixture: Mixture, seen: np.ndarray) -> Moments:
-        """Return expected moments of all features, given those of rows seen in part."""
-        ...
-
-    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Float[Floats, "K M S"]:
-        """Return A_k: the expectation of what was not seen is its mean + A_k (x - mean)[seen]."""
+    def completed(self, mixture: Mixture, rows: Incomplete) -> Completed:
+        """Return what the components say of rows with missing entries."""
         ...
 
     def conditional(

@@ -16,22 +16,24 @@ from jaxtyping import Float, Int
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families.family import (
+    Completed,
     Family,
     Gaussian,
+    Incomplete,
     Mixture,
     Moments,
     ReadAssigned,
     joined,
     parted,
 )
+from latentmix.kernels.families.incomplete import CompletedByMatrix
 from latentmix.kernels.families.linear_algebra import (
+    LOG_2_PI,
     factor_of_precision,
     regression,
     solve,
     unwhitened,
 )
-
-LOG_2_PI = float(np.log(2 * np.pi))
 
 
 def conditional(
@@ -139,30 +141,8 @@ class _Matrix(ExpandedGaussian):
     ) -> Floats:
         return (deviation * responsibilities) @ deviation.T
 
-    def restrict(self, mixture: Mixture, seen: np.ndarray) -> tuple[Family, Mixture]:
-        # The marginal of any Gaussian is a Gaussian with a part of its matrix.
-        matrices = self.matrices(mixture)[:, seen][:, :, seen]
-        marginal = Mixture(
-            mixture.weights, mixture.means[:, seen], matrices, factor_of_precision(matrices)
-        )
-        return Full(), marginal
-
-    def complete(self, moments: Moments, mixture: Mixture, seen: np.ndarray) -> Moments:
-        # Given what was seen, the rest is Gaussian: its mean regresses on the seen deviations, and
-        # its conditional covariance counts once for each row (Ghahramani and Jordan 1994).
-        matrices = self.matrices(mixture)
-        spread = regression(matrices, seen)
-        rest = matrices - spread @ matrices[:, seen]
-        # Between seen features this difference is rounding error, not covariance.
-        rest[:, seen] = 0.0
-        rest[:, :, seen] = 0.0
-        second = spread @ moments.second @ np.swapaxes(spread, 1, 2)
-        second += moments.counts[:, None, None] * rest
-        first = (spread @ moments.first[:, :, None])[:, :, 0]
-        return Moments(moments.counts, first, self.gathered(list(second)), mixture.means)
-
-    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Floats:
-        return regression(self.matrices(mixture), seen)[:, ~seen]
+    def completed(self, mixture: Mixture, rows: Incomplete) -> Completed:
+        return CompletedByMatrix(self, mixture, rows)
 
     def conditional(
         self, mixture: Mixture, seen: np.ndarray, values: Floats

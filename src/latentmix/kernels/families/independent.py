@@ -8,8 +8,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from latentmix.kernels.arrays import Floats
-from latentmix.kernels.families.family import Family, Mixture, Moments, joined, parted
+from latentmix.kernels.families.family import (
+    Completed,
+    Family,
+    Incomplete,
+    Mixture,
+    Moments,
+    joined,
+    parted,
+)
 from latentmix.kernels.families.gaussian import ExpandedGaussian
+from latentmix.kernels.families.incomplete import CompletedByVariances
 from latentmix.kernels.families.linear_algebra import inverse_root
 
 
@@ -38,13 +47,15 @@ class _Variances(ExpandedGaussian):
         )
         return np.asarray(precisions @ variances.T)
 
-    def regressions(self, mixture: Mixture, seen: np.ndarray) -> Floats:
-        return np.zeros((len(mixture.means), int((~seen).sum()), int(seen.sum())))
+    @abstractmethod
+    def pooled(self, second: Float[Floats, "K D"]) -> Floats:
+        """Return the second moments of all features in the shape of the variances."""
 
-    def conditional(
-        self, mixture: Mixture, seen: np.ndarray, values: Floats
-    ) -> tuple[Family, Mixture]:
-        return self.restrict(mixture, ~seen)
+    def completed(self, mixture: Mixture, rows: Incomplete) -> Completed:
+        shape = mixture.means.shape
+        variances = np.broadcast_to(self.by_feature(mixture.covariances), shape)
+        factors = np.broadcast_to(self.by_feature(mixture.factors), shape)
+        return CompletedByVariances(mixture, variances, factors, self.pooled, rows)
 
     def unconstrained(self, mixture: Mixture) -> Floats:
         return joined(mixture.weights, mixture.means, np.log(mixture.factors))
@@ -110,20 +121,18 @@ class Diag(_Variances):
     ) -> Floats:
         return (deviation**2) @ responsibilities
 
-    def restrict(self, mixture: Mixture, seen: np.ndarray) -> tuple[Family, Mixture]:
-        # Features are independent given the component: the others just drop out.
+    def pooled(self, second: Floats) -> Floats:
+        return second
+
+    def conditional(
+        self, mixture: Mixture, seen: np.ndarray, values: Floats
+    ) -> tuple[Family, Mixture]:
         return self, Mixture(
             mixture.weights,
-            mixture.means[:, seen],
-            mixture.covariances[:, seen],
-            mixture.factors[:, seen],
+            mixture.means[:, ~seen],
+            mixture.covariances[:, ~seen],
+            mixture.factors[:, ~seen],
         )
-
-    def complete(self, moments: Moments, mixture: Mixture, seen: np.ndarray) -> Moments:
-        first = np.zeros_like(mixture.means)
-        second = moments.counts[:, None] * mixture.covariances
-        first[:, seen], second[:, seen] = moments.first, moments.second
-        return Moments(moments.counts, first, second, mixture.means)
 
     def covariances(self, moments: Moments, shifts: Floats, reg_covar: Floats) -> Floats:
         return moments.second / moments.counts[:, None] - shifts**2 + reg_covar
@@ -168,15 +177,13 @@ class Spherical(_Variances):
     ) -> Floats:
         return np.asarray(np.sum((deviation**2) @ responsibilities))
 
-    def restrict(self, mixture: Mixture, seen: np.ndarray) -> tuple[Family, Mixture]:
-        # Features are independent given the component: the others just drop out.
-        return self, mixture._replace(means=mixture.means[:, seen])
+    def pooled(self, second: Floats) -> Floats:
+        return np.asarray(np.sum(second, axis=1))
 
-    def complete(self, moments: Moments, mixture: Mixture, seen: np.ndarray) -> Moments:
-        first = np.zeros_like(mixture.means)
-        first[:, seen] = moments.first
-        second = moments.second + moments.counts * int(np.sum(~seen)) * mixture.covariances
-        return Moments(moments.counts, first, second, mixture.means)
+    def conditional(
+        self, mixture: Mixture, seen: np.ndarray, values: Floats
+    ) -> tuple[Family, Mixture]:
+        return self, mixture._replace(means=mixture.means[:, ~seen])
 
     def covariances(self, moments: Moments, shifts: Floats, reg_covar: Floats) -> Floats:
         spread = moments.second / moments.counts - np.sum(shifts**2, axis=1)

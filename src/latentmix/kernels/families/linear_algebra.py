@@ -8,6 +8,8 @@ from scipy.linalg import solve_triangular
 
 from latentmix.kernels.arrays import Floats
 
+LOG_2_PI = float(np.log(2 * np.pi))
+
 
 def cholesky(matrices: Floats) -> Floats:
     """Return lower factors of (..., D, D); NaN where a matrix is not positive definite."""
