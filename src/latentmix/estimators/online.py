@@ -45,7 +45,8 @@ class OnlineMixin:
         The first block gives the start, and needs at least as many rows as components. The first
         after `fit`, or of a mixture that was loaded from a folder, begins anew as well: nothing of
         the mixture before is kept, unless it is given as `means_init` and so on. `lower_bound_`
-        is a running mean over the blocks. Not for covariance_type='factor'.
+        is a running mean over the blocks, `n_iter_` their number, and `converged_` False. Not for
+        covariance_type='factor'.
 
         Parameters
         ----------
@@ -59,7 +60,10 @@ class OnlineMixin:
         ------
         InputError
             As `fit` does, and for a block of another width, or if `n_components`,
-            `covariance_type` or `reg_covar` were changed since the first block.
+            `covariance_type`, `reg_covar` or `relative_reg_covar` were changed since the first
+            block.
+        ParameterError
+            For a parameter outside its domain.
         """
         self._check_parameters()
         begun = self._online

@@ -135,7 +135,7 @@ def check_block(block: Any, number: int, width: int | None) -> np.ndarray:
 
 
 class _Parquet:
-    """The row groups of a Parquet file, block by block."""
+    """The rows of a Parquet file, block by block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -65,7 +65,9 @@ def _named(name: str, model: Model) -> State:
 class Ascent:
     """Plain EM. Log-likelihoods are means per row in nats, in the rows' own units.
 
-    The prior on p(y|k), of weight `smoothing`, counts in them.
+    The prior on p(y|k), of weight `smoothing`, counts in them. `improve` is the M step, `offset`
+    what a log-density in scaled units has too much, a mean per row; `previous` is the last
+    log-likelihood, of an earlier fit where a run begins with its mixture.
 
     `n_iter` counts passes over the rows; `n_reborn` components that lost their rows or
     collapsed, and were started again; `n_falls` iterations after which the log-likelihood had

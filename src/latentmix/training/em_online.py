@@ -1,8 +1,8 @@
 """Stepwise online EM: for rows that are seen once and gone (Cappe and Moulines 2009).
 
 The expected statistics of each block, per row, are mixed into running ones by a step that falls
-as (blocks so far)^-0.6, and an M step follows. Both are taken about the current means: what
-moved is moved along, and tight components keep their digits.
+as (rows so far / rows of this block)^-0.6, and an M step follows. Both are taken about the current
+means: what moved is moved along, and tight components keep their digits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class OnlineMixture:
     """A mixture and the running statistics, per row, that the next block is mixed into.
 
     `weight` is the sum of the weights of all rows so far: a row of weight 2 moves the mixture as
-    two rows do.
+    two rows do. `offset` is what a log-density in `units` has too much, a mean per row in nats.
     """
 
     rule: EmRule

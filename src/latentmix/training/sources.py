@@ -42,7 +42,9 @@ class Sample(NamedTuple):
 class Summary(NamedTuple):
     """What one look at all rows tells: sums are weighted, and leave missing entries out.
 
-    `deviation` is the standard deviation, whose square may be past float64's range.
+    `total` is the weight of all rows, `seen` that of the rows that have a feature. `deviation` is
+    the standard deviation, whose square may be past float64's range, and `reach` how far the
+    farthest row with weight lies from the mean, both in the rows' own units.
     `class_counts` are the weights of the rows of each class, where there are labels.
     """
 
