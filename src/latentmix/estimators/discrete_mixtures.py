@@ -42,7 +42,7 @@ class DiscreteMixture(MixtureEstimator):
     smoothing : float, default=1.0
         Weight, in rows, of the prior on p(y|k), centred on the class frequencies.
     missing_label : default=-1
-        What marks an unknown label, besides None, NaN and ''.
+        What marks an unknown label, besides None, NaN and blanks.
 
     Attributes
     ----------
@@ -50,7 +50,9 @@ class DiscreteMixture(MixtureEstimator):
         Mixing weights, summing to 1.
     means_ : (K, D)
         Component means: probabilities in [0, 1], or rates.
-    converged_, n_iter_, lower_bound_, lower_bounds_, n_reborn_, n_falls_
+    n_components_, converged_, n_iter_, lower_bound_, lower_bounds_, n_reborn_, n_falls_
+        As in :class:`~latentmix.GaussianMixture`.
+    classes_, class_probs_, labelled_rows_, unnamed_components_, n_features_in_, feature_names_in_
         As in :class:`~latentmix.GaussianMixture`.
     """
 

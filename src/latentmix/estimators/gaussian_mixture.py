@@ -50,6 +50,7 @@ class GaussianMixture(MixtureEstimator):
     n_init : int, default=1
         Number of starts; the one with the highest log-likelihood is kept. They share every pass
         over the rows; beyond 20,000 rows they are compared on so many, and the best two go on.
+        A warm start, or n_components='auto', is one start whatever this says.
     init_params : {'kmeans', 'k-means++', 'k-means||', 'labels', 'random', 'random_from_data'}
         Where the first responsibilities come from (default 'kmeans'). The starts of k-means are
         chosen one by one ('kmeans') or, for many components, many at a time ('k-means||');
@@ -85,6 +86,8 @@ class GaussianMixture(MixtureEstimator):
 
     Attributes
     ----------
+    n_components_ : int
+        K: what 'auto' found.
     weights_ : (K,)
         Mixing weights, summing to 1.
     means_ : (K, D)
@@ -97,7 +100,7 @@ class GaussianMixture(MixtureEstimator):
     converged_ : bool
         Whether the kept start converged.
     n_iter_ : int
-        EM iterations of the kept start.
+        EM iterations of the kept start; after `partial_fit` the blocks so far.
     lower_bound_ : float
         Its last mean log-likelihood per row, in nats; minus infinity without an iteration. After
         a fit with labels it includes theirs, and the log prior density of `class_probs_` (see
@@ -125,8 +128,8 @@ class GaussianMixture(MixtureEstimator):
     Notes
     -----
     With ``n_components='auto'`` K grows by splits and shrinks by merges, and the BIC of
-    `covariance_type` and of the types nested in it is compared (`n_components_` says what was
-    found). :func:`~latentmix.select_n_components` shows the table.
+    `covariance_type` and of the types nested in it is compared; labels have no say in it.
+    :func:`~latentmix.select_n_components` shows the table.
 
     References
     ----------
@@ -206,6 +209,12 @@ class GaussianMixture(MixtureEstimator):
         GaussianMixture
             Fitted; 'full' unless features are independent given the component. It has the
             parameters of this one but for a start, which is one of all features.
+
+        Raises
+        ------
+        InputError
+            If `given` names an unknown feature, has another width or an infinite value, or gives no
+            feature or every one.
         """
         check_is_fitted(self)
         row = self._row(given)

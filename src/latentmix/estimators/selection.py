@@ -34,7 +34,7 @@ class SizeRow(NamedTuple):
     `log_likelihood` is the mean per row in nats, `heldout` that of rows that were left out of the
     fit (each half of the rows by a fit to the other), `bic` and `icl` are in nats doubled, lower
     is better, and `stability` is the adjusted Rand index between the clusters of the two halves'
-    fits, 1 where they agree on all rows.
+    fits, 1 where they agree on all rows. Both are NaN where a half falls into fewer components.
     """
 
     n_components: int
@@ -57,7 +57,8 @@ class Selection:
         The shape of covariance that has the lowest BIC at that size.
     criterion : str
     table : tuple of SizeRow
-        One for each size, in their order.
+        One for each size, in their order; none for a size at which no component could be
+        split any more.
     """
 
     n_components: int
@@ -104,7 +105,8 @@ def select_n_components(
         The sizes to compare.
     covariance_type : {'auto', 'full', 'tied', 'diag', 'spherical', 'factor'}, default='auto'
         'auto' compares the four of scikit-learn at each size and takes the one with the lowest
-        BIC: rows that are few for a full matrix can still tell clusters apart.
+        BIC: rows that are few for a full matrix can still tell clusters apart. 'factor' is of two
+        factors.
     criterion : {'bic', 'icl', 'heldout'}, default='bic'
         ICL prefers clusters that do not overlap; 'heldout' is the likelihood of rows left out.
     reg_covar : float, default=1e-6
@@ -121,9 +123,10 @@ def select_n_components(
     Raises
     ------
     InputError
-        If there are too few rows for the sizes.
+        If there are too few rows for the sizes, values are infinite, or weights do not fit the
+        rows.
     ParameterError
-        For an unknown criterion or covariance type, or no size.
+        For an unknown criterion or covariance type, no size, or a size below 1.
 
     References
     ----------
