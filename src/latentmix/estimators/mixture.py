@@ -149,8 +149,11 @@ class MixtureEstimator(
         Raises
         ------
         InputError
-            For infinite values, fewer rows than components, a singular covariance, weights or
-            labels that do not fit the rows, or if another fit uses `checkpoint`.
+            For infinite values, blocks of unequal width or that can be read once only, fewer rows
+            than components, a singular covariance, weights or labels that do not fit the rows, or
+            if another fit uses `checkpoint`.
+        MissingError
+            If X is a path at which there is no file.
         ParameterError
             For a parameter outside its domain.
         IntegrityError
@@ -236,7 +239,7 @@ class MixtureEstimator(
         ----------
         X : (M, D)
         labels : (M,)
-            Classes: strings or integers; `missing_label`, None, NaN or '' is unknown.
+            Classes: strings or integers; `missing_label`, None, NaN or blank is unknown.
 
         Raises
         ------

@@ -34,7 +34,8 @@ class SizeRow(NamedTuple):
     `log_likelihood` is the mean per row in nats, `heldout` that of rows that were left out of the
     fit (each half of the rows by a fit to the other), `bic` and `icl` are in nats doubled, lower
     is better, and `stability` is the adjusted Rand index between the clusters of the two halves'
-    fits, 1 where they agree on all rows. Both are NaN where a half falls into fewer components.
+    fits, 1 where they agree on all rows. A half that falls into fewer components is left out of
+    `heldout`, and leaves `stability` NaN.
     """
 
     n_components: int
