@@ -1,4 +1,4 @@
-"""What the mixtures have in common as scikit-learn estimators; the method is in `kernels`."""
+"""How a mixture is fitted, as a scikit-learn estimator; the method is in `training`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.answers import AnswersMixin
 from latentmix.estimators.labels import KnownLabels, known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.online import OnlineMixin
@@ -38,18 +39,12 @@ from latentmix.estimators.validation import (
     check_number,
     check_weights,
     draw_seeds,
-    random_of,
 )
 from latentmix.estimators.verbosity import EmPrinter
-from latentmix.kernels import completion
-from latentmix.kernels.answers import Answers, answers
-from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model
-from latentmix.kernels.families import Family, Mixture
-from latentmix.kernels.rows import Rows, patterns_of
+from latentmix.kernels.families import Mixture
 from latentmix.training.em_ascent import ACCELERATIONS
 from latentmix.training.em_checkpoint import EmKeeper, FolderKeeper
-from latentmix.training.em_loop import EmFit, EmRule, fit_em, n_free_parameters
+from latentmix.training.em_loop import EmFit, EmRule, fit_em
 from latentmix.training.em_selection import grown_start
 from latentmix.training.em_start import INITIALISATIONS, Start
 from latentmix.training.events import Listener, nobody
@@ -73,6 +68,7 @@ class _Rows(NamedTuple):
 
 # scikit-learn carries no types, so its classes are Any.
 class MixtureEstimator(
+    AnswersMixin,
     NamedComponentsMixin,
     OnlineMixin,
     SaveMixin,
@@ -81,7 +77,7 @@ class MixtureEstimator(
     DensityMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """Any mixture: fitting, and what a fitted one answers. A subclass says which family.
+    """Any mixture: how it is fitted, and what that leaves. A subclass says which family.
 
     Subclasses have the parameters `n_components`, `tol`, `max_iter`, `n_init`, `init_params`,
     `random_state`, `warm_start`, `verbose`, `verbose_interval`, `acceleration`, `smoothing` and
@@ -89,16 +85,8 @@ class MixtureEstimator(
     """
 
     @abstractmethod
-    def _family(self) -> Family:
-        """Return the family that the parameters ask for."""
-
-    @abstractmethod
     def _given(self, n_features: int) -> Start:
         """Return what the parameters give of the start, checked."""
-
-    @abstractmethod
-    def _mixture(self) -> Mixture:
-        """Return the fitted mixture in float64."""
 
     @abstractmethod
     def keep_tensors(self, tensors: dict[str, np.ndarray]) -> None:
@@ -107,9 +95,6 @@ class MixtureEstimator(
     @abstractmethod
     def _keep_mixture(self, mixture: Mixture, dtype: np.dtype) -> None:
         """Set the fitted attributes."""
-
-    def _check_values(self, X: np.ndarray) -> None:
-        """Refuse values outside the family's domain."""
 
     def _regularisation(self) -> tuple[float, bool]:
         """Return reg_covar, and whether it is a share of the variances."""
@@ -178,59 +163,9 @@ class MixtureEstimator(
         refuse_stream(X)  # before a fit that could not be told about
         return self.fit(X).predict(X)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable component of each row, (N,)."""
-        components: np.ndarray = self._answers(X).responsibilities.argmax(axis=1)
-        return components
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return p(k|x), (N, K)."""
-        return self._answers(X).responsibilities.astype(self._dtype, copy=False)
-
     def transform(self, X: Any) -> np.ndarray:
         """Return p(k|x), (N, K), as features for what comes next in a pipeline."""
         return self.predict_proba(X)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Return log p(x) of each row, (N,), in nats: of what was seen of it."""
-        return self._answers(X).log_density.astype(self._dtype, copy=False)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of `score_samples` over the rows, in nats."""
-        return float(self.score_samples(X).mean())
-
-    def sample(self, n_samples: float = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Draw rows, (n_samples, D), and the components they come from, in component order."""
-        check_is_fitted(self)
-        # A whole number such as 1e4 is as good as an integer, as in scikit-learn's.
-        whole = isinstance(n_samples, float) and n_samples.is_integer()
-        n_draws = int(n_samples) if whole else n_samples
-        try:
-            check_number("n_samples", n_draws, kind=Integral, least=1)
-        except ParameterError as error:
-            raise ParameterError(f"Invalid value for 'n_samples': {error}") from None
-        random = random_of(self.random_state)
-        weights = self.weights_.astype(np.float64)
-        counts = random.multinomial(int(n_draws), weights / weights.sum())
-        components = np.repeat(np.arange(len(counts)), counts)
-        return self.draw(components, random), components
-
-    def draw(self, components: np.ndarray, random_state: Any = None) -> np.ndarray:
-        """Draw one row from each of the given components, (S, D)."""
-        check_is_fitted(self)
-        random = random_of(random_state)
-        drawn = self._family().draw(random, self._mixture(), components)
-        return drawn.astype(self._dtype, copy=False)
-
-    def bic(self, X: Any) -> float:
-        """Return the Bayesian information criterion, in nats doubled; lower is better."""
-        log_density = self._answers(X).log_density
-        penalty = self._n_parameters() * np.log(len(log_density))
-        return float(penalty - 2 * log_density.sum())
-
-    def aic(self, X: Any) -> float:
-        """Return the Akaike information criterion, in nats doubled; lower is better."""
-        return float(2 * self._n_parameters() - 2 * self._answers(X).log_density.sum())
 
     def label(self, X: Any, labels: Any) -> Self:
         """Name the components: estimate p(y|k) from labelled rows, all else frozen.
@@ -258,18 +193,6 @@ class MixtureEstimator(
         """Set what labels teach, in the dtype of all that is fitted."""
         kept = (array.astype(self._dtype) for array in (class_probs, labelled_rows))
         super().keep_names(classes, *kept)
-
-    def impute(self, X: Any) -> np.ndarray:
-        """Return X with each NaN replaced by its conditional expectation, (N, D).
-
-        E[x_missing | x_seen] = sum_k p(k | x_seen) E[x_missing | x_seen, k].
-        """
-        check_is_fitted(self)
-        X = check_matrix(self, X, reset=False)
-        self._check_values(X)
-        with Crew() as crew:
-            filled = completion.impute(Model(self._family(), self._mixture()), X, crew)
-        return filled.astype(float_type(X), copy=False)
 
     def _rows(self, X: Any, sample_weight: Any, labels: Any) -> _Rows:
         """Return what `fit` is given, checked."""
@@ -338,36 +261,6 @@ class MixtureEstimator(
             self.smoothing,
             start,
         )
-
-    def _n_parameters(self) -> int:
-        mixture = self._mixture()
-        return n_free_parameters(self._family(), *mixture.means.shape)
-
-    @property
-    def n_components_(self) -> int:
-        """Number of components of the fitted mixture: what 'auto' found."""
-        return len(self.weights_)
-
-    @property
-    def _dtype(self) -> np.dtype:
-        dtype: np.dtype = self.means_.dtype
-        return dtype
-
-    def _answers(self, X: Any) -> Answers:
-        """Return log p(x), (N,), and p(k|x), (N, K), in float64."""
-        check_is_fitted(self)
-        X = check_matrix(self, X, reset=False)
-        self._check_values(X)
-        family, mixture = self._family(), self._mixture()
-        shift = np.zeros(mixture.means.shape[1])
-        if family.scaling != "none":
-            # Seen from the mixture's own mean, the expanded quadratic keeps its digits.
-            shift = mixture.weights @ mixture.means
-            mixture = mixture._replace(means=mixture.means - shift)
-        missing = X.dtype.kind == "f" and bool(np.isnan(X).any())
-        rows = Rows(X, shift, np.ones_like(shift), patterns=patterns_of(X) if missing else None)
-        with Crew() as crew:
-            return answers(Model(family, mixture), rows, crew)
 
     def _known(self, labels: Any, n_rows: int, weights: np.ndarray | None) -> KnownLabels:
         """Return the labels of rows with any weight."""
