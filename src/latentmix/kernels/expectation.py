@@ -9,7 +9,8 @@ and its two products. Dempster, Laird and Rubin 1977; Bishop, PRML, 2.4 and 9.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,25 @@ class Statistics(NamedTuple):
     total: float
     class_counts: Float[Floats, "K C"]
     worst: list[tuple[float, Floats]]
+
+    def plus(self, other: Statistics) -> Statistics:
+        """Return the statistics of the rows of both, whose moments have the same centres."""
+        return Statistics(
+            self.moments.plus(other.moments),
+            self.log_likelihood + other.log_likelihood,
+            self.total + other.total,
+            self.class_counts + other.class_counts,
+            _worst(self.worst + other.worst, len(self.moments.counts)),
+        )
+
+
+def added(one: Sequence[Statistics], other: Sequence[Statistics]) -> list[Statistics]:
+    """Return the statistics of the rows of both, model by model."""
+    return [mine.plus(yours) for mine, yours in zip(one, other, strict=True)]
+
+
+def _worst(rows: list[tuple[float, Floats]], most: int) -> list[tuple[float, Floats]]:
+    return sorted(rows, key=lambda row: row[0])[:most]
 
 
 def block_rows(n_rows: int, width: int, n_threads: int) -> int:
@@ -178,7 +198,8 @@ class Work:
         weights = None if rows.weights is None else rows.weights[block]
         labels = None if rows.labels is None else rows.labels[block]
         for total, part in zip(self.totals, self.parts(logits), strict=True):
-            total.add(part, x, weights, labels)
+            total.weigh(part, x, weights, labels)
+            total.add_moments(part, x)
         # The smaller first: BLAS copies the other one in larger pieces.
         if len(phi) <= len(logits):
             self.sums += np.dot(phi, logits.T)
@@ -188,7 +209,7 @@ class Work:
     def statistics(self) -> list[Statistics]:
         """Return what the blocks added up to, for each model."""
         return [
-            total.statistics(part.T, self.n_quadratic)
+            total.statistics(total.moments(part.T, self.n_quadratic))
             for total, part in zip(self.totals, self.parts(self.sums.T), strict=True)
         ]
 
@@ -220,7 +241,7 @@ class _Total:
     prepared: Prepared
     extra: Floats | float = 0.0
     log_likelihood: float = 0.0
-    total: float = 0.0
+    weight: float = 0.0
     class_counts: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     # Of the components taken centred: first and second moments about the mean.
     centred: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
@@ -232,15 +253,15 @@ class _Total:
         shape = (len(prepared.theta), 0) if names is None else names.shape
         return cls(prepared, class_counts=np.zeros(shape))
 
-    def add(
+    def weigh(
         self,
         logits: Floats,
         x: Floats,
         weights: Floats | None,
         labels: Int[np.ndarray, " B"] | None,
     ) -> None:
-        """Turn log p(x, k) into weighted responsibilities in place, and add what they give."""
-        model, names = self.prepared.model, self.prepared.model.log_class_probs
+        """Turn log p(x, k) into weighted responsibilities in place; add all but moments."""
+        names = self.prepared.model.log_class_probs
         if names is not None and labels is not None:
             known = np.flatnonzero(labels >= 0)
             classes = labels[known]
@@ -249,23 +270,23 @@ class _Total:
         if weights is not None:
             logits *= weights
             self.log_likelihood += float(log_density @ weights)
-            self.total += float(np.sum(weights))
+            self.weight += float(np.sum(weights))
             log_density = np.where(weights > 0, log_density, np.inf)
         else:
             self.log_likelihood += float(np.sum(log_density))
-            self.total += len(log_density)
+            self.weight += len(log_density)
         if names is not None and labels is not None:
             np.add.at(self.class_counts.T, classes, logits[:, known].T)
-        self._add_centred(logits, x)
-        if len(self.prepared.centred) < len(logits):
-            self.extra = self.extra + model.family.extra(x, logits)
         row = int(np.argmin(log_density))
         self.worst.append((float(log_density[row]), x[:, row].copy()))
         if len(self.worst) > 2 * len(logits) + 16:
             self.worst = _worst(self.worst, len(logits))
 
-    def _add_centred(self, responsibilities: Floats, x: Floats) -> None:
+    def add_moments(self, responsibilities: Floats, x: Floats) -> None:
+        """Add what a block gives to the moments beside phi and the responsibilities."""
         model = self.prepared.model
+        if len(self.prepared.centred) < len(responsibilities):
+            self.extra = self.extra + model.family.extra(x, responsibilities)
         for k in self.prepared.centred:
             deviation = x - model.mixture.means[k, :, None]
             first = deviation @ responsibilities[k]
@@ -274,7 +295,7 @@ class _Total:
                 first, second = self.centred[k][0] + first, self.centred[k][1] + second
             self.centred[k] = first, second
 
-    def statistics(self, sums: Floats, n_quadratic: int) -> Statistics:
+    def moments(self, sums: Floats, n_quadratic: int) -> Moments:
         """Return the sums as moments, those of the centred components about their means."""
         model, centred = self.prepared.model, self.prepared.centred
         means = model.mixture.means
@@ -288,18 +309,12 @@ class _Total:
                 second[k] = self.centred[k][1]
         for k in centred:
             first[k], centres[k] = self.centred[k][0], means[k]
-        moments = Moments(counts, first, second, centres)
-        return Statistics(
-            moments,
-            self.log_likelihood,
-            self.total,
-            self.class_counts,
-            _worst(self.worst, len(means)),
-        )
+        return Moments(counts, first, second, centres)
 
-
-def _worst(rows: list[tuple[float, Floats]], most: int) -> list[tuple[float, Floats]]:
-    return sorted(rows, key=lambda row: row[0])[:most]
+    def statistics(self, moments: Moments) -> Statistics:
+        """Return all that was added up, given the moments."""
+        worst = _worst(self.worst, len(moments.counts))
+        return Statistics(moments, self.log_likelihood, self.weight, self.class_counts, worst)
 
 
 def expectation(models: Sequence[Model], rows: Rows, crew: Crew) -> list[Statistics]:
@@ -316,23 +331,21 @@ def expectation(models: Sequence[Model], rows: Rows, crew: Crew) -> list[Statist
     prepared = [Prepared.of(model) for model in models]
     if rows.patterns is None:
         return _pass(prepared, rows, None, crew)
+    incomplete = _incomplete_pass(prepared, rows, rows.patterns, crew)
     complete = rows.patterns.complete()
-    total = _incomplete_pass(prepared, rows, rows.patterns, crew)
-    if len(complete):
-        part = _pass(prepared, rows, complete, crew)
-        total = [add(*pair) for pair in zip(part, total, strict=True)]
-    return total
+    if not len(complete):
+        return incomplete
+    return added(_pass(prepared, rows, complete, crew), incomplete)
 
 
-def _centred_alike(prepared: Prepared, statistics: Statistics) -> Statistics:
-    """Return the statistics about the centres that those of complete rows have."""
-    model, moments = prepared.model, statistics.moments
-    means = model.mixture.means
+def _centred_alike(prepared: Prepared, moments: Moments) -> Moments:
+    """Return the moments about the centres that those of complete rows have."""
+    means = prepared.model.mixture.means
     centred = np.isin(np.arange(len(means)), prepared.centred)
     centres = np.where(centred[:, None], means, 0.0)
     if np.array_equal(moments.centres, centres, equal_nan=True):
-        return statistics
-    return statistics._replace(moments=model.family.recentre(moments, centres))
+        return moments
+    return prepared.model.family.recentre(moments, centres)
 
 
 def _pass(
@@ -350,11 +363,7 @@ def _pass(
                 work.add(block)
             return work.statistics()
 
-    shares = crew.run(share, cut(n_rows, numbers, size))
-    total = shares[0]
-    for part in shares[1:]:
-        total = [add(*pair) for pair in zip(total, part, strict=True)]
-    return total
+    return reduce(added, crew.run(share, cut(n_rows, numbers, size)))
 
 
 def cut(n_rows: int, numbers: np.ndarray | None, size: int) -> list[Block]:
@@ -378,11 +387,7 @@ def _incomplete_pass(
             return [one.statistics() for one in work]
 
     blocks = incomplete_blocks(patterns, prepared[0].model.mixture)
-    shares = crew.run(share, blocks)
-    total = shares[0]
-    for part in shares[1:]:
-        total = [add(*pair) for pair in zip(total, part, strict=True)]
-    return total
+    return reduce(added, crew.run(share, blocks))
 
 
 class _IncompleteWork:
@@ -390,8 +395,7 @@ class _IncompleteWork:
 
     def __init__(self, prepared: Prepared, rows: Rows) -> None:
         self.prepared, self.rows = prepared, rows
-        # The moments come from completed rows.
-        self.total = _Total.of(replace(prepared, centred=np.zeros(0, np.intp)))
+        self.total = _Total.of(prepared)
         self.moments: Moments | None = None
 
     def add(self, incomplete: Incomplete, block: PatternBlock) -> None:
@@ -400,37 +404,11 @@ class _IncompleteWork:
         logits, completed = log_joint(model.family, model.mixture, incomplete)
         weights = None if rows.weights is None else rows.weights[numbers]
         labels = None if rows.labels is None else rows.labels[numbers]
-        self.total.add(logits, incomplete.x, weights, labels)
+        self.total.weigh(logits, incomplete.x, weights, labels)
         moments = completed.moments(logits)
         self.moments = moments if self.moments is None else self.moments.plus(moments)
 
     def statistics(self) -> Statistics:
         """Return what the blocks added up to, about the centres of complete rows."""
-        model, total = self.prepared.model, self.total
-        means = model.mixture.means
-        if self.moments is None:
-            shape = model.family.shape(*means.shape)
-            nothing = np.zeros(len(means)), np.zeros_like(means), np.zeros(shape)
-            self.moments = Moments(*nothing, np.zeros_like(means))
-        return _centred_alike(
-            self.prepared,
-            Statistics(
-                self.moments,
-                total.log_likelihood,
-                total.total,
-                total.class_counts,
-                _worst(total.worst, len(means)),
-            ),
-        )
-
-
-def add(one: Statistics, other: Statistics) -> Statistics:
-    """Return the statistics of the rows of both; their centres are the same."""
-    a, b = one.moments, other.moments
-    return Statistics(
-        a.plus(b),
-        one.log_likelihood + other.log_likelihood,
-        one.total + other.total,
-        one.class_counts + other.class_counts,
-        _worst(one.worst + other.worst, len(a.counts)),
-    )
+        assert self.moments is not None  # nobody is dealt no block
+        return self.total.statistics(_centred_alike(self.prepared, self.moments))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
-from latentmix.kernels.expectation import Model, Statistics, add, expectation
+from latentmix.kernels.expectation import Model, Statistics, added, expectation
 from latentmix.kernels.families import Family, Mixture
 from latentmix.kernels.maximisation import maximise, rescale
 from latentmix.training.em_ascent import ACCELERATIONS, RELATIVE_ROUNDING, Ascent, model_in
@@ -166,14 +166,9 @@ class Fitting:
 
     def look(self, models: Sequence[Model], source: Source) -> list[Statistics]:
         """Return the statistics of all rows under each model: one pass."""
-        total: list[Statistics] | None = None
-        for rows in source.chunks(self.units.shift, self.units.scale):
-            part = expectation(models, rows, self.crew)
-            total = (
-                part if total is None else [add(*pair) for pair in zip(total, part, strict=True)]
-            )
-        assert total is not None  # `summarise` refuses a source without rows
-        return total
+        chunks = source.chunks(self.units.shift, self.units.scale)
+        # `summarise` refuses a source without rows: there is a first chunk.
+        return reduce(added, (expectation(models, rows, self.crew) for rows in chunks))
 
     def sample_source(self) -> ArraySource | None:
         """Return the rows on which restarts are compared, or None if that is all of them."""
