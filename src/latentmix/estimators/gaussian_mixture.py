@@ -229,7 +229,16 @@ class GaussianMixture(MixtureEstimator):
             family, mixture = completion.condition(model, seen, row[seen], crew)
         answer = GaussianMixture(**self.get_params())
         answer.set_params(covariance_type=family.name, **dict.fromkeys(STARTS))
-        answer._keep(EmFit(mixture, None, [], 0, self.converged_, 0, 0), self._dtype)
+        fit = EmFit(
+            mixture,
+            class_probs=None,
+            lower_bounds=[],
+            n_iter=0,
+            converged=self.converged_,
+            n_reborn=0,
+            n_falls=0,
+        )
+        answer._keep(fit, self._dtype)
         answer.n_features_in_ = int((~seen).sum())
         if hasattr(self, "feature_names_in_"):
             answer.feature_names_in_ = self.feature_names_in_[~seen]

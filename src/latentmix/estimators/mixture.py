@@ -252,14 +252,14 @@ class MixtureEstimator(
         return EmRule(
             self._family(),
             n_components,
-            self.init_params,
-            self.tol,
-            reg_covar,
-            relative,
-            self.max_iter,
-            self.acceleration,
-            self.smoothing,
-            start,
+            init_params=self.init_params,
+            tol=self.tol,
+            reg_covar=reg_covar,
+            relative_reg_covar=relative,
+            max_iter=self.max_iter,
+            acceleration=self.acceleration,
+            smoothing=self.smoothing,
+            start=start,
         )
 
     def _known(self, labels: Any, n_rows: int, weights: np.ndarray | None) -> KnownLabels:

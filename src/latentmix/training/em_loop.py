@@ -26,8 +26,9 @@ from latentmix.training.em_start import Start, Starter, Units, pairing
 from latentmix.training.events import EmIteration, Listener
 from latentmix.training.sources import ArraySource, Source, draw, summarise
 
-# Restarts are compared on this many rows, and the best of them finished on all.
+# Restarts are compared on so many rows, after so many iterations; the best are finished on all.
 ROWS_FOR_RESTARTS = 20_000
+ITERATIONS_FOR_RESTARTS = 50
 FINALISTS = 2
 
 GOLDEN_RATIO = (np.sqrt(5) - 1) / 2
@@ -131,9 +132,16 @@ class Fitting:
         rule = self.rule
         improve = partial(maximise, reg_covar=self.units.reg_covar, smoothing=rule.smoothing)
         kind = ACCELERATIONS[rule.acceleration]
-        previous, smoothing = rule.start.lower_bound, rule.smoothing
         return [
-            kind(model, rule.tol, max_iter, improve, self.offset, previous, smoothing)
+            kind(
+                model,
+                tol=rule.tol,
+                max_iter=max_iter,
+                improve=improve,
+                offset=self.offset,
+                previous=rule.start.lower_bound,
+                smoothing=rule.smoothing,
+            )
             for model in models
         ]
 
@@ -157,9 +165,9 @@ class Fitting:
                             self.rule.n_components,
                             ascent.n_iter,
                             ascent.lower_bounds[-1],
-                            ascents.index(ascent),
-                            ascent.finished,
-                            ascent.converged,
+                            start=ascents.index(ascent),
+                            last=ascent.finished,
+                            converged=ascent.converged,
                         )
                     )
             keeper.save(ascents)
@@ -191,12 +199,12 @@ class Fitting:
         names = ascent.model.log_class_probs
         return EmFit(
             mixture,
-            None if names is None else np.exp(names),
-            ascent.lower_bounds,
-            ascent.n_iter,
-            ascent.converged,
-            ascent.n_reborn,
-            ascent.n_falls,
+            class_probs=None if names is None else np.exp(names),
+            lower_bounds=ascent.lower_bounds,
+            n_iter=ascent.n_iter,
+            converged=ascent.converged,
+            n_reborn=ascent.n_reborn,
+            n_falls=ascent.n_falls,
         )
 
 
@@ -245,7 +253,7 @@ def _finalists(fitting: Fitting, models: list[Model], listener: Listener) -> lis
     part = fitting.sample_source()
     if part is None or len(models) <= FINALISTS:
         return models
-    ascents = fitting.ascents(models, min(fitting.rule.max_iter, 50))
+    ascents = fitting.ascents(models, min(fitting.rule.max_iter, ITERATIONS_FOR_RESTARTS))
     fitting.climb(ascents, part, listener, EmKeeper())
     alive = [ascent for ascent in ascents if ascent.comparable]
     alive.sort(key=lambda ascent: -ascent.lower_bounds[-1])

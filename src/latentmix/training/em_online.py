@@ -106,7 +106,15 @@ class OnlineMixture:
         """Return the mixture so far, in the rows' own units."""
         mixture = rescale(self.rule.family, self.model.mixture, self.units.shift, self.units.scale)
         bound = self.running.log_likelihood / self.running.total - self.offset
-        return EmFit(mixture, None, [bound], self.n_blocks, False, self.n_reborn, 0)
+        return EmFit(
+            mixture,
+            class_probs=None,
+            lower_bounds=[bound],
+            n_iter=self.n_blocks,
+            converged=False,
+            n_reborn=self.n_reborn,
+            n_falls=0,
+        )
 
 
 def _recentred(statistics: Statistics, model: Model) -> Statistics:
