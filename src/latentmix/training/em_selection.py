@@ -212,7 +212,7 @@ class Grower:
                 found.append(Split(gain, k, len(own), own[second]))
         return sorted(found, key=lambda split: -split.gain)
 
-    def _split(self, responsibilities: Floats, k: int, rows: Floats) -> Model:
+    def _split(self, responsibilities: Floats, k: int, rows: Int[np.ndarray, " S"]) -> Model:
         shares = np.column_stack([responsibilities, np.zeros(len(responsibilities))])
         shares[rows, -1], shares[rows, k] = shares[rows, k], 0.0
         return self.fitting.starter.from_shares((shares * self.fitting.starter.weights[:, None]).T)
@@ -220,7 +220,7 @@ class Grower:
     def _judged(self, model: Model) -> Candidate:
         judged = [self._judged_as(model, shape) for shape in self.shapes]
         by_shape = {candidate.covariance_type: candidate.bic for candidate in judged}
-        return min(judged, key=lambda candidate: candidate.bic)._replace(by_shape=by_shape)
+        return min(judged, key=_bic)._replace(by_shape=by_shape)
 
     def _judged_as(self, model: Model, shape: str) -> Candidate:
         """Return the model's criteria if its components had covariances of a given shape."""
@@ -362,32 +362,30 @@ def _path(grower: Grower, most: int) -> list[Candidate]:
     return tried
 
 
-def choose(
-    grower: Grower, most: int, score: Callable[[Candidate], float] = lambda one: one.bic
-) -> Candidate:
-    """Return the mixture with the lowest score: grow, then split and merge while that helps.
+def choose(grower: Grower, most: int) -> Candidate:
+    """Return the mixture with the lowest BIC: grow, then split and merge while that helps.
 
     The path may have passed its best size with a worse mixture, one merge away: the sizes next
     best are shrunk too.
     """
-    path = sorted(_path(grower, most), key=score)
-    ends = [_improved(grower, path[0], (grower.shrunk, grower.grown), most, score)]
-    ends += [_improved(grower, other, (grower.shrunk,), most, score) for other in path[1:4]]
-    return min(ends, key=score)
+    path = sorted(_path(grower, most), key=_bic)
+    ends = [_improved(path[0], (grower.shrunk, grower.grown), most)]
+    ends += [_improved(other, (grower.shrunk,), most) for other in path[1:4]]
+    return min(ends, key=_bic)
+
+
+def _bic(candidate: Candidate) -> float:
+    return candidate.bic
 
 
 def _improved(
-    grower: Grower,
-    candidate: Candidate,
-    moves: Sequence[Callable[[Candidate], Candidate | None]],
-    most: int,
-    score: Callable[[Candidate], float],
+    candidate: Candidate, moves: Sequence[Callable[[Candidate], Candidate | None]], most: int
 ) -> Candidate:
-    """Make moves as long as one of them lowers the score."""
+    """Make moves as long as one of them lowers the BIC."""
     for move in moves:
         moved = move(candidate)
-        if moved is not None and moved.n_components <= most and score(moved) < score(candidate):
-            return _improved(grower, moved, moves, most, score)
+        if moved is not None and moved.n_components <= most and moved.bic < candidate.bic:
+            return _improved(moved, moves, most)
     return candidate
 
 
