@@ -106,13 +106,16 @@ def pattern_blocks(patterns: Patterns, most_rows: int, most_entries: int) -> lis
     return blocks
 
 
-def refuse_infinite(x: np.ndarray, rows: Block) -> None:
-    """Raise InputError if some of `rows` of x hold an infinite value, saying where the first is."""
+def refuse_infinite(x: np.ndarray, rows: Block, before: int = 0) -> None:
+    """Raise InputError if some of `rows` of x hold an infinite value, saying where the first is.
+
+    So many rows of the caller's came `before` x.
+    """
     infinite = np.argwhere(np.isinf(x[rows]))
     if len(infinite):
         place, column = infinite[0]
         row = rows.start + place if isinstance(rows, slice) else rows[place]
         raise InputError(
-            f"X contains NaN or infinity: {x[row, column]} at row {row}, column {column}. Expected "
-            "finite numbers, or NaN where one is missing; fill in or drop those rows."
+            f"X contains NaN or infinity: {x[row, column]} at row {before + row}, column {column}. "
+            "Expected finite numbers, or NaN where one is missing; fill in or drop those rows."
         )

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
-from latentmix.kernels.rows import Rows, patterns_of
+from latentmix.kernels.rows import Rows, patterns_of, refuse_infinite
 
 # Starting points are chosen among this many rows at most.
 ROWS_FOR_START = 100_000
@@ -220,13 +220,7 @@ class _Looks:
         self.class_counts = np.zeros(n_classes)
 
     def add(self, x: Floats, weights: Floats | None, labels: np.ndarray | None) -> None:
-        if np.isinf(x).any():
-            row, column = np.argwhere(np.isinf(x))[0]
-            raise InputError(
-                f"X contains NaN or infinity: {x[row, column]} at row {self.n_rows + row}, column "
-                f"{column}. Expected finite numbers, or NaN where one is missing; fill in or drop "
-                "those rows."
-            )
+        refuse_infinite(x, slice(0, len(x)), before=self.n_rows)
         w = np.ones(len(x)) if weights is None else weights
         present = ~np.isnan(x)
         complete = bool(present.all())
