@@ -30,7 +30,6 @@ from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.vae import SCORE_DRAWS, VAE, Keeper
 from latentmix.estimators.validation import (
-    ROW_DTYPES,
     check_choice,
     check_number,
     check_rows,
@@ -149,7 +148,7 @@ class LatentMixture(
         vae_seed, draw_seed, mixture_seed = draw_seeds(self.random_state, 3)
         vae = _seeded(VAE() if self.vae is None else self.vae, vae_seed)
         mixture = _seeded(self._mixture(), mixture_seed)
-        X = check_rows(self, X, dtypes=ROW_DTYPES, reset=True)
+        X = check_rows(self, X, reset=True)
         if isinstance(mixture.n_components, Integral) and len(X) < mixture.n_components:
             raise InputError(
                 f"X has n_samples={len(X)} rows but n_components={mixture.n_components}. Expected "
@@ -311,7 +310,7 @@ class LatentMixture(
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "mixture_")
-        return check_rows(self, X, dtypes=ROW_DTYPES, reset=False)
+        return check_rows(self, X, reset=False)
 
     def _check_parameters(self) -> None:
         check_choice("latents", self.latents, LATENTS)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from latentmix.errors import InputError, MissingError
-from latentmix.estimators.validation import check_rows
+from latentmix.estimators.validation import ROW_DTYPES, check_rows
 from latentmix.training.sources import StreamSource
 
 ROWS_PER_PARQUET_BLOCK = 65_536
@@ -76,7 +76,7 @@ def stream_of(
     first = next(iter(blocks), None)
     if first is None:
         raise InputError("X holds no block. Expected at least one 2-D block of rows.")
-    first = check_block(first, 0, None)
+    first = _block(first, 0, None)
     width = first.shape[1]
     estimator.n_features_in_ = width
     if hasattr(estimator, "feature_names_in_"):
@@ -84,7 +84,7 @@ def stream_of(
 
     def again() -> Iterator[np.ndarray]:
         for number, block in enumerate(blocks):
-            rows = check_block(block, number, width)
+            rows = _block(block, number, width)
             check_values(rows)
             yield rows
 
@@ -102,8 +102,7 @@ def check_matrix(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> n
         If X is a stream, or no such matrix.
     """
     refuse_stream(X)
-    dtypes = (np.float64, np.float32, np.uint8)
-    return check_rows(estimator, X, dtypes=dtypes, reset=reset, min_rows=min_rows, missing=True)
+    return check_rows(estimator, X, reset=reset, min_rows=min_rows, missing=True)
 
 
 def float_type(X: np.ndarray) -> np.dtype:
@@ -111,11 +110,11 @@ def float_type(X: np.ndarray) -> np.dtype:
     return X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
 
 
-def check_block(block: Any, number: int, width: int | None) -> np.ndarray:
-    """Return a block of a stream as a float array (B, D) of the stream's width."""
+def _block(block: Any, number: int, width: int | None) -> np.ndarray:
+    """Return a block of a stream as floats or bytes, (B, D), of the stream's width."""
     try:
         array = np.asarray(block)
-        if array.dtype not in (np.float64, np.float32, np.uint8):
+        if array.dtype not in ROW_DTYPES:
             array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(

@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from latentmix.errors import InputError
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.validation import (
-    ROW_DTYPES,
     check_choice,
     check_finite,
     check_number,
@@ -173,7 +172,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             For a parameter outside its domain, or a training that diverges.
         """
         self._check_parameters()
-        X = check_rows(self, X, dtypes=ROW_DTYPES, reset=True)
+        X = check_rows(self, X, reset=True)
         self._learn_units(X)
         rows = self._prepared(X)
         held_out = None if validation_data is None else self._validated(validation_data)
@@ -288,7 +287,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _validated(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "architecture_")
-        return self._prepared(check_rows(self, X, dtypes=ROW_DTYPES, reset=False))
+        return self._prepared(check_rows(self, X, reset=False))
 
     def _check_parameters(self) -> None:
         check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))

@@ -21,15 +21,9 @@ _VALUES = re.compile(r":\narray=.*\.\n(?=Reshape)", re.DOTALL)
 
 
 def check_rows(
-    estimator: Any,
-    X: Any,
-    *,
-    dtypes: Collection[type],
-    reset: bool,
-    min_rows: int = 1,
-    missing: bool = False,
+    estimator: Any, X: Any, *, reset: bool, min_rows: int = 1, missing: bool = False
 ) -> np.ndarray:
-    """Return X as an (N, D) array of one of `dtypes`, with every value finite.
+    """Return X as an (N, D) array of a dtype in `ROW_DTYPES`, with every value finite.
 
     It is C-contiguous, unless entries may be missing (NaN): then it is not copied for that.
 
@@ -44,7 +38,7 @@ def check_rows(
             estimator,
             X,
             reset=reset,
-            dtype=list(dtypes),
+            dtype=list(ROW_DTYPES),
             order=None if missing else "C",
             ensure_all_finite=False,
             ensure_min_samples=min_rows,
