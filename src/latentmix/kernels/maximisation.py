@@ -54,6 +54,11 @@ def maximise(
         Added to every variance.
     smoothing : float
         Weight, in rows, of the prior on p(y|k), centred on the classes' frequencies.
+
+    Raises
+    ------
+    ValueError
+        If no row has any weight under the mixture.
     """
     moments = statistics.moments
     total = float(np.sum(moments.counts))
@@ -104,7 +109,7 @@ def _reborn(
     mixture: Mixture,
     moments: Moments,
     statistics: Statistics,
-    dead: np.ndarray,
+    lost: Bool[np.ndarray, " K"],
 ) -> Mixture:
     """Put each lost component at a badly explained row, with the others' pooled covariance.
 
@@ -112,22 +117,23 @@ def _reborn(
     mean of all rows: twins at one place would stay twins for ever. Counts and shares begin half
     way there, for at a row itself a mean of 0 would exclude all others.
     """
-    alive = np.where(dead, 0.0, moments.counts)
+    alive = np.where(lost, 0.0, moments.counts)
     share = alive / np.sum(alive)
     means, covariances = mixture.means.copy(), mixture.covariances
     centre = share @ means
     places = [row for _, row in statistics.worst if np.isfinite(row).all()] or [centre]
-    for i, k in enumerate(np.flatnonzero(dead)):
+    for i, k in enumerate(np.flatnonzero(lost)):
         place = places[min(i, len(places) - 1)]
         behind = max(0, i - len(places) + 1) + (0 if family.has_centred_form else 1)
         means[k] = centre + (place - centre) / (1 + behind)
     if family.own_covariances:
-        pooled = np.tensordot(share, np.where(_like(dead, covariances), 0.0, covariances), axes=1)
-        covariances = np.where(_like(dead, covariances), pooled, covariances)
+        pooled = np.tensordot(share, np.where(_like(lost, covariances), 0.0, covariances), axes=1)
+        covariances = np.where(_like(lost, covariances), pooled, covariances)
     return Mixture(mixture.weights, means, covariances, family.factors(covariances))
 
 
 def _like(flags: np.ndarray, array: Floats) -> np.ndarray:
+    """Return the components' flags so that they spread over an array whose first axis is K."""
     return flags.reshape((-1,) + (1,) * (array.ndim - 1))
 
 

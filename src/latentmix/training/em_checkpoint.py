@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import load as tensors_from_bytes
@@ -25,6 +25,9 @@ from latentmix.errors import InputError, IntegrityError, WriteError
 from latentmix.storage.files import hold_folder, tensor_bytes, write_bytes, write_json
 from latentmix.training.em_ascent import Ascent, State
 from latentmix.training.sources import ArraySource, Source, Summary
+
+if TYPE_CHECKING:
+    from latentmix.training.em_loop import EmRule  # which imports this module
 
 # What the files hold; it grows when that changes.
 FORMAT = 2
@@ -48,7 +51,7 @@ class EmKeeper:
         """Return the seeds of the starts: those given, or those of the fit to go on with."""
         return seeds
 
-    def restore(self, source: Source, summary: Summary, rule: Any) -> list[State] | None:
+    def restore(self, source: Source, summary: Summary, rule: EmRule) -> list[State] | None:
         """Return the runs of an earlier, unfinished fit of the same rows by the same rule."""
         return None
 
@@ -128,7 +131,7 @@ class FolderKeeper(EmKeeper):
             self._seeds = index.seeds
         return self._seeds
 
-    def restore(self, source: Source, summary: Summary, rule: Any) -> list[State] | None:
+    def restore(self, source: Source, summary: Summary, rule: EmRule) -> list[State] | None:
         """Return the runs of an earlier, unfinished fit of the same rows by the same rule.
 
         Raises
@@ -258,7 +261,7 @@ def _states(tensors: State) -> list[State]:
     return [states[i] for i in range(len(states))]
 
 
-def _fingerprint(source: Source, summary: Summary, rule: Any, seeds: Sequence[int]) -> str:
+def _fingerprint(source: Source, summary: Summary, rule: EmRule, seeds: Sequence[int]) -> str:
     """Return a digest of all that decides where a fit goes."""
     family = rule.family
     plain = {
