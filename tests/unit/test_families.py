@@ -8,7 +8,8 @@ from latentmix.kernels.answers import answers
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, expectation
 from latentmix.kernels.families import DISCRETE, FAMILIES, GAUSSIAN, Mixture
-from latentmix.kernels.maximisation import maximise, rescale
+from latentmix.kernels.maximisation import maximise
+from latentmix.kernels.rescaling import rescale
 from latentmix.kernels.rows import Rows
 
 K, D, N = 3, 4, 500

@@ -16,9 +16,8 @@ from latentmix.kernels import completion
 from latentmix.kernels.answers import Answers, answers
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model
-from latentmix.kernels.families import Family, Mixture
+from latentmix.kernels.families import Family, Mixture, n_free_parameters
 from latentmix.kernels.rows import Rows, patterns_of
-from latentmix.training.em_loop import n_free_parameters
 
 
 class AnswersMixin:

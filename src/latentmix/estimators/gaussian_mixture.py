@@ -16,7 +16,7 @@ from latentmix.kernels import completion
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model
 from latentmix.kernels.families import GAUSSIAN, Gaussian, Mixture, gaussian_family
-from latentmix.kernels.maximisation import refuse_overflow
+from latentmix.kernels.rescaling import refuse_overflow
 from latentmix.training.em_loop import EmFit
 from latentmix.training.em_start import Start
 

@@ -19,7 +19,8 @@ from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Statistics, added, expectation
 from latentmix.kernels.families import Family, Mixture
-from latentmix.kernels.maximisation import maximise, rescale
+from latentmix.kernels.maximisation import maximise
+from latentmix.kernels.rescaling import rescale
 from latentmix.training.em_ascent import ACCELERATIONS, RELATIVE_ROUNDING, Ascent, model_in
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_start import Start, Starter, Units, pairing
@@ -285,8 +286,3 @@ def best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
         "number of components, increase reg_covar, or scale the input data. Here "
         f"n_components={rule.n_components} and reg_covar={rule.reg_covar}."
     )
-
-
-def n_free_parameters(family: Family, n_components: int, n_features: int) -> int:
-    """Return the number of free parameters: weights, and the family's own."""
-    return family.n_parameters(n_components, n_features) + n_components - 1

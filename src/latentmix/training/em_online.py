@@ -15,7 +15,8 @@ from latentmix.errors import InputError
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, Statistics, expectation
 from latentmix.kernels.families.family import Moments
-from latentmix.kernels.maximisation import maximise, rescale
+from latentmix.kernels.maximisation import maximise
+from latentmix.kernels.rescaling import rescale
 from latentmix.kernels.rows import refuse_infinite
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_loop import EmFit, EmRule, Fitting, best

@@ -21,12 +21,12 @@ from latentmix.kernels.answers import answers
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model, expectation
-from latentmix.kernels.families import GAUSSIAN
+from latentmix.kernels.families import GAUSSIAN, n_free_parameters
 from latentmix.kernels.families.family import Moments
-from latentmix.kernels.maximisation import rescale
+from latentmix.kernels.rescaling import rescale
 from latentmix.kernels.rows import Rows, patterns_of
 from latentmix.training.em_checkpoint import EmKeeper
-from latentmix.training.em_loop import EmRule, Fitting, n_free_parameters
+from latentmix.training.em_loop import EmRule, Fitting
 from latentmix.training.em_start import Start
 from latentmix.training.events import nobody
 from latentmix.training.sources import ArraySource, Source, summarise

@@ -11,11 +11,20 @@ from typing import Final
 
 from latentmix.kernels.families.counts import Bernoulli, Poisson
 from latentmix.kernels.families.factor_analytic import FactorAnalytic
-from latentmix.kernels.families.family import Family, Gaussian, Mixture
+from latentmix.kernels.families.family import Family, Gaussian, Mixture, n_free_parameters
 from latentmix.kernels.families.gaussian import Full, Tied
 from latentmix.kernels.families.independent import Diag, Spherical
 
-__all__ = ["DISCRETE", "FAMILIES", "GAUSSIAN", "Family", "Gaussian", "Mixture", "gaussian_family"]
+__all__ = [
+    "DISCRETE",
+    "FAMILIES",
+    "GAUSSIAN",
+    "Family",
+    "Gaussian",
+    "Mixture",
+    "gaussian_family",
+    "n_free_parameters",
+]
 
 # By the name of a Gaussian mixture's covariance_type.
 GAUSSIAN: Final[dict[str, Gaussian]] = {

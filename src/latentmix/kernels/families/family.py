@@ -258,6 +258,11 @@ class Family(Protocol):
         ...
 
 
+def n_free_parameters(family: Family, n_components: int, n_features: int) -> int:
+    """Return the number of free parameters of a mixture: weights, and the family's own."""
+    return family.n_parameters(n_components, n_features) + n_components - 1
+
+
 class Gaussian(Family, Protocol):
     """What a family with covariances is asked besides."""
 
