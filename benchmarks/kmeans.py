@@ -133,7 +133,8 @@ def ours(rows: np.ndarray, n_components: int) -> Side:
 
     def plus_plus(seed: int) -> Result:
         random = np.random.RandomState(seed)
-        return Result(rows[kmeans.plus_plus(random, rows, weights, n_components)])
+        with Crew() as crew:
+            return Result(rows[kmeans.plus_plus(random, rows, weights, n_components, crew)])
 
     def parallel(seed: int) -> Result:
         with Crew() as crew:

@@ -134,9 +134,9 @@ def test_block_and_crew_sizes_do_not_matter(n_components, monkeypatch):
 
 @pytest.mark.usefixtures("block_size")
 def test_the_same_call_gives_the_same_bits(crew):
-    x = blobs(1000, 3, 5, spread=1.0)
+    x, weights = blobs(1000, 3, 5, spread=1.0), np.ones(1000)
     one, other = (
-        centres.lloyd(x, np.ones(1000), x[centres.plus_plus(random, x, np.ones(1000), 9)], crew)
+        centres.lloyd(x, weights, x[centres.plus_plus(random, x, weights, 9, crew)], crew)
         for random in (np.random.RandomState(3), np.random.RandomState(3))
     )
     np.testing.assert_array_equal(one.centres, other.centres)
@@ -223,16 +223,16 @@ def test_no_duplicates_while_distinct_rows_remain(crew):
     x = np.repeat(distinct, 5, axis=0)
     x -= x.mean(axis=0)
     for seed in range(20):
-        rows = centres.plus_plus(np.random.RandomState(seed), x, np.ones(100), 20, crew=crew)
+        rows = centres.plus_plus(np.random.RandomState(seed), x, np.ones(100), 20, crew)
         assert len(np.unique(rows // 5)) == 20
         chosen = centres.parallel(np.random.RandomState(seed), x, np.ones(100), 20, crew)
         assert len(np.unique(chosen, axis=0)) == 20
 
 
-def test_rows_next_to_each_other_are_distinct():
+def test_rows_next_to_each_other_are_distinct(crew):
     x = np.repeat(1.0 + np.arange(8) * np.finfo(np.float64).eps, 5)[:, None]
     for seed in range(5):
-        rows = centres.plus_plus(np.random.RandomState(seed), x, np.ones(40), 8)
+        rows = centres.plus_plus(np.random.RandomState(seed), x, np.ones(40), 8, crew)
         assert len(np.unique(rows // 5)) == 8
 
 
@@ -242,7 +242,7 @@ def test_rows_of_weight_zero_are_never_drawn(crew):
     weights[::2] = 0.0
     for seed in range(10):
         random = np.random.RandomState(seed)
-        assert np.all(centres.plus_plus(random, x, weights, 30, crew=crew) % 2)
+        assert np.all(centres.plus_plus(random, x, weights, 30, crew) % 2)
         chosen = centres.parallel(random, x, weights, 3, crew)
         assert inertia(x, chosen, weights) < inertia(x, x[:1], weights)
 
@@ -253,7 +253,7 @@ def test_fixed_centres_keep_new_ones_away(crew):
     x = x + np.random.RandomState(0).randn(90, 2)
     for seed in range(10):
         random = np.random.RandomState(seed)
-        rows = centres.plus_plus(random, x, np.ones(90), 2, fixed=x[:1], crew=crew)
+        rows = centres.plus_plus(random, x, np.ones(90), 2, crew, fixed=x[:1])
         assert sorted(rows // 30) == [1, 2]
 
 
@@ -289,7 +289,7 @@ def test_seeding_is_as_good_as_scikit_learn_s(crew):
     weights, starts = np.ones(3000), {"ours": [], "theirs": [], "parallel": []}
     for seed in range(12):
         random = np.random.RandomState(seed)
-        starts["ours"].append(x[centres.plus_plus(random, x, weights, 15, crew=crew)])
+        starts["ours"].append(x[centres.plus_plus(random, x, weights, 15, crew)])
         starts["theirs"].append(kmeans_plusplus(x, 15, random_state=seed)[0])
         starts["parallel"].append(centres.parallel(random, x, weights, 15, crew))
     before = {who: np.mean([inertia(x, start) for start in starts[who]]) for who in starts}
@@ -305,7 +305,7 @@ def test_seeding_is_as_good_as_scikit_learn_s(crew):
 @pytest.mark.parametrize("n_components", [1, 2, 6, 10])
 def test_constant_rows(n_components, crew):
     x, random = np.zeros((10, 3)), np.random.RandomState(0)
-    assert len(centres.plus_plus(random, x, np.ones(10), n_components, crew=crew)) == n_components
+    assert len(centres.plus_plus(random, x, np.ones(10), n_components, crew)) == n_components
     chosen = centres.parallel(random, x, np.ones(10), n_components, crew)
     assert chosen.shape == (n_components, 3)
     assert centres.lloyd(x, np.ones(10), chosen, crew).inertia == 0.0
@@ -314,15 +314,7 @@ def test_constant_rows(n_components, crew):
 @pytest.mark.parametrize("n_components", [1, 10])
 def test_from_one_centre_to_as_many_as_rows(n_components, crew):
     x, random = blobs(10, 3, 2), np.random.RandomState(0)
-    rows = centres.plus_plus(random, x, np.ones(10), n_components, crew=crew)
+    rows = centres.plus_plus(random, x, np.ones(10), n_components, crew)
     assert len(np.unique(rows)) == n_components
     chosen = centres.parallel(random, x, np.ones(10), n_components, crew)
     assert len(np.unique(chosen, axis=0)) == n_components
-
-
-def test_plus_plus_makes_its_own_crew():
-    x = blobs(100, 2, 3)
-    with crew_of(1) as crew:
-        same = centres.plus_plus(np.random.RandomState(0), x, np.ones(100), 5, crew=crew)
-    rows = centres.plus_plus(np.random.RandomState(0), x, np.ones(100), 5)
-    assert rows.shape == same.shape

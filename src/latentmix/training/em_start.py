@@ -236,7 +236,7 @@ class Starter:
                 n_rows, n_components, replace=False, p=self.weights / self.weights.sum()
             )
         elif method == "k-means++":
-            chosen = kmeans.plus_plus(random, self.points, self.weights, n_components)
+            chosen = kmeans.plus_plus(random, self.points, self.weights, n_components, self.crew)
         else:
             centres = self._seeds(n_components, method, random, classes)
             found = kmeans.lloyd(self.points, self.weights, centres, self.crew)
@@ -253,17 +253,17 @@ class Starter:
         classes: Sequence[Floats],
     ) -> Floats:
         """Return the centres that k-means starts from; known classes come first."""
-        points, weights = self.points, self.weights
+        points, weights, crew = self.points, self.weights, self.crew
         if 0 < len(classes) <= n_components:
             own = np.stack([np.average(points, axis=0, weights=weights) for weights in classes])
             rest = n_components - len(classes)
             if not rest:
                 return own
-            others = kmeans.plus_plus(random, points, weights, rest, fixed=own)
+            others = kmeans.plus_plus(random, points, weights, rest, crew, fixed=own)
             return np.concatenate([own, points[others]])
         if method == "k-means||":
-            return kmeans.parallel(random, points, weights, n_components, self.crew)
-        return np.asarray(points[kmeans.plus_plus(random, points, weights, n_components)])
+            return kmeans.parallel(random, points, weights, n_components, crew)
+        return np.asarray(points[kmeans.plus_plus(random, points, weights, n_components, crew)])
 
     def named(self, model: Model) -> Model:
         """Add p(y|k), where there are labels: the classes of the rows nearest to each mean."""

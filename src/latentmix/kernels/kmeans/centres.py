@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +45,8 @@ def plus_plus(
     x: Float[np.ndarray, "N D"],
     weights: Float[np.ndarray, " N"],
     n_components: int,
+    crew: Crew,
     fixed: Float[np.ndarray, "M D"] | None = None,
-    crew: Crew | None = None,
 ) -> Int[np.ndarray, " K"]:
     """Return the numbers of K rows to start from (greedy k-means++).
 
@@ -63,9 +62,9 @@ def plus_plus(
         A row of weight 0 is never drawn.
     n_components : int
         How many rows to draw.
+    crew : Crew
     fixed : (M, D), optional
         Centres that exist already; their distances count, and they are not returned.
-    crew : Crew, optional
 
     References
     ----------
@@ -74,16 +73,15 @@ def plus_plus(
     n_fixed = 0 if fixed is None else len(fixed)
     n_candidates = 2 + int(math.log(n_components + n_fixed))
     chosen = np.zeros(n_components, np.intp)
-    with nullcontext(crew) if crew else Crew() as members:
-        potential = Potential(Rows(x, members, "F"), weights)
-        for centre in fixed if fixed is not None else ():
-            potential.add(centre[None])
-        for i in range(n_components):
-            first = i + n_fixed == 0
-            candidates = potential.draw(random, 1 if first else n_candidates)
-            best = 0 if first else np.argmin(potential.remainders(x[candidates]))
-            chosen[i] = candidates[best]
-            potential.add(x[chosen[i : i + 1]])
+    potential = Potential(Rows(x, crew, "F"), weights)
+    for centre in fixed if fixed is not None else ():
+        potential.add(centre[None])
+    for i in range(n_components):
+        first = i + n_fixed == 0
+        candidates = potential.draw(random, 1 if first else n_candidates)
+        best = 0 if first else np.argmin(potential.remainders(x[candidates]))
+        chosen[i] = candidates[best]
+        potential.add(x[chosen[i : i + 1]])
     return chosen
 
 
@@ -123,10 +121,10 @@ def parallel(
     candidates, masses = x[chosen], potential.masses()
     n_missing = n_components - len(np.unique(candidates, axis=0))
     if n_missing > 0:
-        others = plus_plus(random, x, weights, n_missing, fixed=candidates, crew=crew)
+        others = plus_plus(random, x, weights, n_missing, crew, fixed=candidates)
         candidates = np.concatenate([candidates, x[others]])
         masses = np.concatenate([masses, weights[others]])
-    rows = plus_plus(random, candidates, masses, n_components, crew=crew)
+    rows = plus_plus(random, candidates, masses, n_components, crew)
     return lloyd(candidates, masses, candidates[rows], crew, max_iter=10).centres
 
 
