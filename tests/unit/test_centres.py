@@ -260,7 +260,7 @@ def test_fixed_centres_keep_new_ones_away(crew):
 def test_draws_are_in_proportion_to_weight_times_squared_distance(crew):
     x = np.arange(5.0)[:, None]
     weights = np.array([1.0, 2.0, 0.0, 4.0, 1.0])
-    rows = nearest.Rows(x, crew, "F")
+    rows = nearest.ReadyRows(x, crew, "F")
     drawn = potential.Potential(rows, weights)
     random = np.random.RandomState(0)
     shares = np.bincount(drawn.draw(random, 20000), minlength=5) / 20000
@@ -274,7 +274,7 @@ def test_draws_are_in_proportion_to_weight_times_squared_distance(crew):
 @pytest.mark.usefixtures("block_size")
 def test_remainders_are_what_a_candidate_would_leave(crew):
     x, weights = blobs(500, 3, 4), np.random.RandomState(0).rand(500)
-    seen = potential.Potential(nearest.Rows(x, crew, "F"), weights)
+    seen = potential.Potential(nearest.ReadyRows(x, crew, "F"), weights)
     seen.add(x[:2])
     seen.add(x[2:3])
     left = [inertia(x, x[[0, 1, 2, i]], weights) for i in range(10, 20)]

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.kmeans.margins import Assignment
-from latentmix.kernels.kmeans.nearest import Rows, blocks, spans
+from latentmix.kernels.kmeans.nearest import ReadyRows, blocks, spans
 from latentmix.kernels.kmeans.potential import Potential
 
 # k-means||: Bahmani et al. find five rounds enough, of twice as many draws as centres.
@@ -73,7 +73,7 @@ def plus_plus(
     n_fixed = 0 if fixed is None else len(fixed)
     n_candidates = 2 + int(math.log(n_components + n_fixed))
     chosen = np.zeros(n_components, np.intp)
-    potential = Potential(Rows(x, crew, "F"), weights)
+    potential = Potential(ReadyRows(x, crew, "F"), weights)
     for centre in fixed if fixed is not None else ():
         potential.add(centre[None])
     for i in range(n_components):
@@ -111,7 +111,7 @@ def parallel(
     ----------
     Bahmani et al., "Scalable k-means++", 2012, algorithm 2.
     """
-    potential = Potential(Rows(x, crew, "F"), weights)
+    potential = Potential(ReadyRows(x, crew, "F"), weights)
     chosen = potential.draw(random, 1)
     potential.add(x[chosen])
     for _ in range(ROUNDS):
@@ -156,7 +156,7 @@ def lloyd(
     Lloyd, "Least squares quantization in PCM", 1982.
     """
     least_mass = 0.5 * np.min(weights[weights > 0], initial=np.inf)
-    assignment = Assignment(Rows(x, crew), weights, len(centres))
+    assignment = Assignment(ReadyRows(x, crew), weights, len(centres))
     moved, n_iter = None, 0
     while n_iter < max_iter:
         n_changed = assignment.update(centres, moved)
@@ -239,6 +239,6 @@ def nearest_centre(
     x: Float[np.ndarray, "N D"], centres: Float[np.ndarray, "K D"], crew: Crew
 ) -> Int[np.ndarray, " N"]:
     """Return the number of the centre nearest to each row, (N,) int32; the first one of equals."""
-    assignment = Assignment(Rows(x, crew), np.ones(len(x)), len(centres))
+    assignment = Assignment(ReadyRows(x, crew), np.ones(len(x)), len(centres))
     assignment.update(centres)
     return assignment.components

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from latentmix.kernels.kmeans.nearest import (
     LEAST_ENTRIES,
     MOST_ROWS,
-    Rows,
+    ReadyRows,
     Workspace,
     blocks,
     spans,
@@ -49,7 +49,7 @@ class Assignment:
 
     Parameters
     ----------
-    rows : Rows
+    rows : ReadyRows
     weights : (N,)
     n_centres : int
 
@@ -61,7 +61,7 @@ class Assignment:
         Of their weights.
     """
 
-    def __init__(self, rows: Rows, weights: Float[np.ndarray, " N"], n_centres: int) -> None:
+    def __init__(self, rows: ReadyRows, weights: Float[np.ndarray, " N"], n_centres: int) -> None:
         self.rows, self.n_centres = rows, n_centres
         n_rows, n_features = rows.x.shape
         self.weights = weights

@@ -40,7 +40,7 @@ def spans(n_rows: int, n_threads: int) -> list[slice]:
     return [slice(*ends) for ends in pairwise(stops)]
 
 
-class Rows:
+class ReadyRows:
     """Rows made ready to be compared with centres.
 
     `features` (N, D + 2) float32 are the rows in a unit near their size, 1 and |x|^2: times
@@ -126,7 +126,7 @@ class Workspace:
         return max(1, TABLE_ENTRIES // (n_centres + n_features))
 
     def distances(
-        self, rows: Rows, positions: np.ndarray | slice, coefficients: np.ndarray
+        self, rows: ReadyRows, positions: np.ndarray | slice, coefficients: np.ndarray
     ) -> Float[np.ndarray, "K B"]:
         """Return squared distances from all centres, in the rows' unit."""
         if isinstance(positions, slice):

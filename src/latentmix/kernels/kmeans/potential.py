@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
-from latentmix.kernels.kmeans.nearest import LEAST_ENTRIES, Rows, Workspace, blocks, spans
+from latentmix.kernels.kmeans.nearest import LEAST_ENTRIES, ReadyRows, Workspace, blocks, spans
 
 T = TypeVar("T")
 
@@ -32,12 +32,12 @@ class Potential:
 
     Parameters
     ----------
-    rows : Rows
+    rows : ReadyRows
         With `features` in the order 'F'.
     weights : (N,)
     """
 
-    def __init__(self, rows: Rows, weights: Float[np.ndarray, " N"]) -> None:
+    def __init__(self, rows: ReadyRows, weights: Float[np.ndarray, " N"]) -> None:
         n_rows = len(rows)
         self.rows, self.n_centres = rows, 0
         self.weights = weights.take(rows.order)
