@@ -103,7 +103,7 @@ class Prepared:
 
     model: Model
     theta: Float[Floats, "K P"]
-    centred: Int[np.ndarray, " L"]
+    centred: Int[np.ndarray, " _"]
     constants: Float[Floats, " K"]
     sound: bool
 

@@ -30,7 +30,7 @@ class Patterns(NamedTuple):
     rows: Int[np.ndarray, " N"]
     starts: Int[np.ndarray, " P+1"]
 
-    def complete(self) -> Int[np.ndarray, " C"]:
+    def complete(self) -> Int[np.ndarray, " _"]:
         """Return the numbers of the rows in which nothing is missing."""
         for p in np.flatnonzero(self.seen.all(axis=1)):
             return self.rows[self.starts[p] : self.starts[p + 1]]
