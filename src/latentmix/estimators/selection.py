@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -25,8 +25,6 @@ from latentmix.training.em_selection import (
     grow,
 )
 
-CRITERIA = ("bic", "icl", "heldout")
-
 
 class SizeRow(NamedTuple):
     """One size in the table of a :class:`Selection`.
@@ -45,6 +43,14 @@ class SizeRow(NamedTuple):
     icl: float
     heldout: float
     stability: float
+
+
+# What is lowest for the size that a criterion chooses.
+CRITERIA: Final[dict[str, Callable[[SizeRow], float]]] = {
+    "bic": lambda row: row.bic,
+    "icl": lambda row: row.icl,
+    "heldout": lambda row: -row.heldout,
+}
 
 
 @dataclass(frozen=True)
@@ -151,14 +157,7 @@ def select_n_components(
     X = check_matrix(BaseEstimator(), X, reset=True, min_rows=2)
     weights = np.ones(len(X)) if sample_weight is None else check_weights(sample_weight, len(X))
     seed = draw_seeds(random_state, 1)[0]
-    random = np.random.RandomState(seed)
-    used = np.flatnonzero(weights > 0)
-    used = random.permutation(used)[:ROWS_FOR_SELECTION]
-    if len(used) // 2 < max(sizes):
-        raise InputError(
-            f"X has {len(used)} rows, of which each half is fitted with up to {max(sizes)} "
-            "components. Expected twice as many rows as components; ask for fewer."
-        )
+    used = _used(weights, np.random.RandomState(seed), max(sizes))
     family = "full" if covariance_type == "auto" else covariance_type
     shapes = NESTED["full"] if covariance_type == "auto" else (covariance_type,)
     rule = EmRule(GAUSSIAN[family], min(sizes), reg_covar=reg_covar)
@@ -174,12 +173,7 @@ def select_n_components(
             for size in sizes
             if size in whole
         )
-    best = {
-        "bic": lambda row: row.bic,
-        "icl": lambda row: row.icl,
-        "heldout": lambda row: -row.heldout,
-    }[criterion]
-    chosen = min(table, key=best)
+    chosen = min(table, key=CRITERIA[criterion])
     return Selection(chosen.n_components, chosen.covariance_type, criterion, table)
 
 
@@ -190,6 +184,17 @@ def _sizes(n_components: Iterable[int]) -> list[int]:
     for size in sizes:
         check_number("n_components", size, kind=Integral, least=1)
     return sorted({int(size) for size in sizes})
+
+
+def _used(weights: np.ndarray, random: np.random.RandomState, largest: int) -> np.ndarray:
+    """Return the numbers of the rows that sizes are compared on, in random order."""
+    used = random.permutation(np.flatnonzero(weights > 0))[:ROWS_FOR_SELECTION]
+    if len(used) // 2 < largest:
+        raise InputError(
+            f"X has {len(used)} rows, of which each half is fitted with up to {largest} "
+            "components. Expected twice as many rows as components; ask for fewer."
+        )
+    return used
 
 
 def _row(
