@@ -137,7 +137,7 @@ class AnswersMixin:
             # Seen from the mixture's own mean, the expanded quadratic keeps its digits.
             shift = mixture.weights @ mixture.means
             mixture = mixture._replace(means=mixture.means - shift)
-        missing = X.dtype.kind == "f" and bool(np.isnan(X).any())
-        rows = Rows(X, shift, np.ones_like(shift), patterns=patterns_of(X) if missing else None)
+        patterns = patterns_of(X) if X.dtype.kind == "f" else None
+        rows = Rows(X, shift, np.ones_like(shift), patterns=patterns)
         with Crew() as crew:
             return answers(Model(family, mixture), rows, crew)
