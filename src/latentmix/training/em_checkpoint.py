@@ -271,8 +271,13 @@ def _fingerprint(source: Source, summary: Summary, rule: EmRule, seeds: Sequence
     }
     said = family.name, sorted(vars(family).items()), sorted(plain.items()), list(seeds)
     digest = hashlib.sha256(repr(said).encode())
-    arrays = summary._asdict() | summary.sample._asdict() | rule.start._asdict()
-    del arrays["sample"]
+    records: dict[str, Any] = {"rows": summary, "sample": summary.sample, "start": rule.start}
+    arrays = {
+        f"{name}.{field}": value
+        for name, record in records.items()
+        for field, value in record._asdict().items()
+        if value is not summary.sample
+    }
     if isinstance(source, ArraySource):
         # Sums tell of every row's values, but not of which rows the labels belong to.
         arrays |= {"row_weights": source.weights, "row_labels": source.labels}
