@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from latentmix.apps import cli as command_line
 from latentmix.apps.cli import EXIT_CODES, cli, guarded
 from latentmix.errors import LatentmixError
 from latentmix.storage.manifest import open_sealed
@@ -275,8 +276,10 @@ main()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_to_go_on_and_does(number, shapes_file, small, tmp_path, bytes_in):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on_and_does(
+    number, code, shapes_file, small, tmp_path, bytes_in
+):
     def start(out):
         command = ["run", str(shapes_file), "--out", str(out), *small]
         more = ["--set", "vae.max_epochs=400"]
@@ -294,7 +297,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(number, shapes_file, small, tm
             process.send_signal(number)
             break
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.split("\n", 1)[-1] == "latentmix: Stopped.\n", "click ends the line of ^C first"
     assert "To go on: latentmix run" in out
     assert (stopped / "checkpoint.json").exists()
@@ -305,3 +308,24 @@ def test_a_stopped_run_says_how_to_go_on_and_does(number, shapes_file, small, tm
     ours, theirs = bytes_in(stopped), bytes_in(whole)
     differing = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
     assert differing <= {"metrics.json", "environment.json", "manifest.json"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (lambda: signal.raise_signal(signal.SIGTERM), 143),
+        (lambda: signal.default_int_handler(signal.SIGINT, None), 130),
+    ],
+)
+def test_outside_of_training_a_signal_has_its_code_too(latentmix, monkeypatch, stop, code):
+    @cli.command("wait")
+    def wait():
+        stop()
+
+    monkeypatch.setitem(cli.commands, "wait", cli.commands.pop("wait"))
+    before = signal.signal(signal.SIGTERM, command_line._terminate)
+    try:
+        assert latentmix("wait")[0] == code
+    finally:
+        signal.signal(signal.SIGTERM, before)

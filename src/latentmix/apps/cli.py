@@ -1,7 +1,8 @@
 """The command line: what to read and where to write, said at once; one line for an error.
 
 Exit codes: 0; 2 usage, an unknown recipe or recipe key; 65 bad data or a changed byte;
-66 a missing file or run; 74 a folder that cannot be written, a full disk; 130 Ctrl-C.
+66 a missing file or run; 74 a folder that cannot be written or is in use, a full disk; 130
+Ctrl-C; 143 SIGTERM. What was done by then is kept.
 JAX, scikit-learn and plotting are imported by the commands that need them, when they do.
 """
 
@@ -38,6 +39,7 @@ EXIT_CODES: tuple[tuple[type[LatentmixError], int], ...] = (
     (WriteError, 74),
 )
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class _Settings(click.Command):
@@ -209,7 +211,7 @@ def datasets() -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit with the code of what happened."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(guarded(lambda: cli.main(prog_name="latentmix", standalone_mode=False)))
 
 
@@ -222,8 +224,8 @@ def guarded(command: Callable[[], Any]) -> int:
         return _fail(_usage_text(error), error.exit_code)
     except LatentmixError as error:
         return _fail(str(error), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("Stopped.", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        return _fail("Stopped.", TERMINATED if _is_sigterm(stop) else INTERRUPTED)
     except OSError as error:
         return _fail(f"{error.filename or 'A file'}: {error.strerror or error}.", 74)
     except MemoryError:
@@ -242,9 +244,15 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM as Ctrl-C."""
-    raise KeyboardInterrupt
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM as Ctrl-C, which says by its argument what it is."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _is_sigterm(stop: BaseException) -> bool:
+    """Tell SIGTERM from Ctrl-C; click turns both into an Abort, whose cause they are."""
+    interrupt = stop.__cause__ if isinstance(stop, click.Abort) else stop
+    return isinstance(interrupt, KeyboardInterrupt) and interrupt.args == ("SIGTERM",)
 
 
 def _say_how_to_go_on(command: tuple[str, ...], folder: Path, *, given: bool) -> None:
