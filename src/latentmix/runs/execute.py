@@ -38,7 +38,7 @@ from latentmix.runs.parts import (
 from latentmix.runs.recipe import Recipe
 from latentmix.runs.scores import density_scores, naming_record, scores_of
 from latentmix.runs.tables import write_history, write_tables
-from latentmix.storage.files import claim_folder, write_json
+from latentmix.storage.files import alone_in, claim_folder, write_json
 from latentmix.storage.manifest import MANIFEST, seal
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import Listener, Stage
@@ -81,12 +81,20 @@ def execute(
     InputError, ParameterError
         As the estimators do; nothing but the run's own folder was touched.
     WriteError
-        If the folder is taken or cannot be written.
+        If the folder is taken, in use by another run, or cannot be written.
     KeyboardInterrupt
         On Ctrl-C or SIGTERM, with a checkpoint in the folder.
     """
-    began = time.perf_counter()
     parts = split_rows(request)
+    with alone_in(request.out):
+        return _execute(request, parts, listener, draw)
+
+
+def _execute(
+    request: Request, parts: Parts, listener: Listener, draw: Callable[[Path], object]
+) -> dict[str, Any]:
+    """Run the recipe in a folder that is held; as `execute`."""
+    began = time.perf_counter()
     with _opened(request, listener) as checkpoint:
         models, latents = _models(request, parts, checkpoint, listener)
     for each in models:

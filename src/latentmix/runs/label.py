@@ -19,7 +19,7 @@ from latentmix.runs.opened import OpenRun, open_run
 from latentmix.runs.parts import Latents, Parts, name_components, read_latents
 from latentmix.runs.scores import SCORES_OF_LABELS, naming_record, scores_of
 from latentmix.runs.tables import write_named_tables
-from latentmix.storage.files import replace_folder, write_json
+from latentmix.storage.files import alone_in, replace_folder, write_json
 from latentmix.storage.manifest import MANIFEST, seal
 
 
@@ -48,10 +48,19 @@ def label_run(folder: Path, label_file: Path, *, draw: Callable[[Path], object])
     InputError, FormatError
         If the label file cannot be used; the run is left as it was.
     WriteError
-        If the folder cannot be written; the run is left as it was.
+        If the folder is in use or cannot be written; the run is left as it was.
     """
     # A link to a run stays a link, and '.' cannot be renamed.
-    run = open_run(folder.resolve())
+    folder = folder.resolve()
+    if not folder.is_dir():
+        open_run(folder)  # which says what is missing
+    with alone_in(folder):
+        return _label(folder, label_file, draw)
+
+
+def _label(folder: Path, label_file: Path, draw: Callable[[Path], object]) -> dict[str, Any]:
+    """Name the components of a run whose folder is held; as `label_run`."""
+    run = open_run(folder)
     latents, split = read_latents(run.sealed)
     row_ids = _row_ids(run)
     parts = Parts(

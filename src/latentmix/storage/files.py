@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,7 @@ def claim_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         taken = next(path.iterdir(), None)
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be made or read as a folder: {error.strerror or error}. Choose another "
-            "folder."
-        ) from error
+        raise _no_folder(path, error) from error
     if taken is not None:
         raise WriteError(
             f"{path} is not empty: it holds {taken.name!r}. Expected a new or empty folder; choose "
@@ -125,7 +123,44 @@ def hold_folder(path: Path) -> int | None:
         if isinstance(error, BlockingIOError):
             raise
         return None
+    if not _is_still(path, descriptor):
+        os.close(descriptor)
+        raise BlockingIOError
     return descriptor
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Tell whether a path leads to an open folder: its last holder may have put another there."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Hold a folder, made if need be, while the block runs: two writers would mix their files.
+
+    Raises
+    ------
+    WriteError
+        If another run holds it now, or it cannot be made; nothing in it was touched.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        held = hold_folder(path)
+    except BlockingIOError as error:
+        raise WriteError(
+            f"{path} is in use: another run is writing there. Wait until it has ended, or choose "
+            "another folder."
+        ) from error
+    except OSError as error:
+        raise _no_folder(path, error) from error
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def replace_folder(old: Path, new: Path) -> None:
@@ -153,6 +188,13 @@ def replace_folder(old: Path, new: Path) -> None:
             f"{old} cannot be replaced: {error.strerror or error}. Expected a folder that can be "
             "renamed; check the rights of the one it stands in."
         ) from error
+
+
+def _no_folder(path: Path, error: OSError) -> WriteError:
+    return WriteError(
+        f"{path} cannot be made or read as a folder: {error.strerror or error}. Choose another "
+        "folder."
+    )
 
 
 def _flush_folder(folder: Path) -> None:
