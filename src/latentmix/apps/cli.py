@@ -15,9 +15,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from latentmix import __version__
 from latentmix.errors import (
@@ -29,6 +30,9 @@ from latentmix.errors import (
     ParameterError,
     WriteError,
 )
+
+if TYPE_CHECKING:
+    from latentmix.runs.request import Request
 
 EXIT_CODES: tuple[tuple[type[LatentmixError], int], ...] = (
     (ParameterError, 2),
@@ -66,58 +70,66 @@ def cli() -> None:
 
 
 @cli.command(cls=_Settings)
-@click.argument("data")
+@click.argument("data", required=False)
 @click.option("--recipe", default="default", show_default=True, help="A shipped one, or a .toml.")
 @click.option("--labels", type=Path, metavar="FILE.csv", help="Row number or file name, label.")
 @click.option("--set", "settings", multiple=True, metavar="A.B=C", help="Change a recipe's value.")
 @click.option("--out", type=Path, metavar="DIR", help="Run folder.  [default: a new one in runs]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-def run(
-    data: str,
+@click.option("--resume", type=Path, metavar="RUN", help="Go on with a run that was stopped.")
+def run(  # noqa: PLR0913  # a parameter for each option
+    *,
+    data: str | None,
     recipe: str,
     labels: Path | None,
     settings: tuple[str, ...],
     out: Path | None,
     seed: int,
+    resume: Path | None,
 ) -> None:
     """Train on DATA, cluster, name, score and draw.
 
     DATA is a named data set (see `latentmix datasets`) or a path: IDX (also .gz), .npy, .npz, an
-    image folder or CSV. A run that was stopped goes on when the same command gets its --out.
+    image folder or CSV. A run that was stopped goes on with --resume RUN and nothing else.
     """
-    from latentmix.data import load, name_of, read_labels  # noqa: PLC0415
+    from latentmix.data import name_of  # noqa: PLC0415
     from latentmix.runs.recipe import default_out, load_recipe  # noqa: PLC0415
+    from latentmix.runs.request import Request, Source, request_of  # noqa: PLC0415
 
-    chosen = load_recipe(recipe, settings)
-    folder = default_out(chosen, name_of(data), seed) if out is None else out
-    click.echo(f"Reading {data}, writing to {folder}")
-    _show_downloads()
-    dataset = load(
-        data,
-        size=chosen.data.size,
-        channels=chosen.data.channels,
-        id_column=chosen.data.id_column,
-        label_column=chosen.data.label_column,
-    )
-    if labels is not None:
-        dataset = read_labels(labels, dataset)
-    click.echo(f"Read {dataset.describe()} from {dataset.source}")
+    command = ("latentmix", *sys.argv[1:])
+    if resume is not None:
+        _refuse_beside_resume()
+        click.echo(f"Reading what {resume} was asked for, going on there")
+        _show_downloads()
+        request = request_of(resume, command)
+    elif data is None:
+        raise click.UsageError("Missing argument 'DATA'.", click.get_current_context())
+    else:
+        chosen = load_recipe(recipe, settings)
+        folder = default_out(chosen, name_of(data), seed) if out is None else out
+        click.echo(f"Reading {data}, writing to {folder}")
+        _show_downloads()
+        source = Source(data, labels)
+        request = Request(chosen, source.read(chosen), folder, seed, command, source)
+    click.echo(f"Read {request.dataset.describe()} from {request.dataset.source}")
+    _carry_out(request)
 
+
+def _carry_out(request: Request) -> None:
+    """Run a request, show how far it is, and at the end what was found."""
     _keep_compiled()
     from latentmix.apps.figures import draw_figures  # noqa: PLC0415
     from latentmix.apps.progress import progress  # noqa: PLC0415
     from latentmix.apps.summary import summary_of  # noqa: PLC0415
-    from latentmix.runs.execute import Request, execute  # noqa: PLC0415
+    from latentmix.runs.execute import execute  # noqa: PLC0415
 
-    command = ("latentmix", *sys.argv[1:])
     try:
         with progress() as listener:
-            request = Request(chosen, dataset, folder, seed, command)
             metrics = execute(request, listener=listener, draw=draw_figures)
     except KeyboardInterrupt:
-        _say_how_to_go_on(command, folder, given=out is not None)
+        _say_how_to_go_on(request.out)
         raise
-    click.echo(summary_of(metrics, folder))
+    click.echo(summary_of(metrics, request.out))
 
 
 @cli.command()
@@ -255,9 +267,23 @@ def _is_sigterm(stop: BaseException) -> bool:
     return isinstance(interrupt, KeyboardInterrupt) and interrupt.args == ("SIGTERM",)
 
 
-def _say_how_to_go_on(command: tuple[str, ...], folder: Path, *, given: bool) -> None:
+def _refuse_beside_resume() -> None:
+    """Refuse what the run's own request has already said."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and name != "resume":
+            raise click.UsageError(
+                f"{parameter.get_error_hint(context)} stands beside --resume, which goes on with "
+                "what the run was asked for. Leave it out.",
+                context,
+            )
+
+
+def _say_how_to_go_on(folder: Path) -> None:
     if (folder / "request.json").exists():
-        again = shlex.join([*command, *(() if given else ("--out", str(folder)))])
+        again = shlex.join(["latentmix", "run", "--resume", str(folder)])
         click.echo(f"What was done is kept in {folder}. To go on: {again}")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from latentmix.data import Dataset, read_labels
-from latentmix.runs.execute import sha256_of
 from latentmix.runs.opened import OpenRun, open_run, read_data, rows_for
 from latentmix.runs.parts import read_latents
+from latentmix.runs.request import sha256_of
 from latentmix.runs.scores import clustering_scores, density_scores
 
 

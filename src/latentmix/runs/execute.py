@@ -6,14 +6,13 @@ run that did not end; with a checkpoint in it, the same command goes on from the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from latentmix.data import Dataset, split
-from latentmix.errors import InputError, ParameterError, WriteError
+from latentmix.data import split
+from latentmix.errors import InputError, ParameterError
 from latentmix.estimators import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
@@ -36,26 +35,16 @@ from latentmix.runs.parts import (
     write_latents,
 )
 from latentmix.runs.recipe import Recipe
+from latentmix.runs.request import Request, claim
 from latentmix.runs.scores import density_scores, naming_record, scores_of
 from latentmix.runs.tables import write_history, write_tables
-from latentmix.storage.files import alone_in, claim_folder, write_json
-from latentmix.storage.manifest import MANIFEST, seal
+from latentmix.storage.files import alone_in, write_json
+from latentmix.storage.manifest import seal
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import Listener, Stage
 
 # Fewer rows leave no validation and test rows worth the name.
 FEWEST_ROWS = 20
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to run: a recipe on a data set with a seed, into a folder."""
-
-    recipe: Recipe
-    dataset: Dataset
-    out: Path
-    seed: int
-    command: tuple[str, ...] = ()
 
 
 def execute(
@@ -140,7 +129,7 @@ def split_rows(request: Request) -> Parts:
 @contextmanager
 def _opened(request: Request, listener: Listener) -> Iterator[Checkpoint]:
     """Open the run's folder and yield its checkpoint; bad input leaves no new folder behind."""
-    going_on = _claim(request)
+    going_on = claim(request)
     checkpoint = Checkpoint(request.out)
     try:
         _write_environment(request, listener)
@@ -150,32 +139,6 @@ def _opened(request: Request, listener: Listener) -> Iterator[Checkpoint]:
         if not going_on and not checkpoint.index.exists():
             shutil.rmtree(request.out, ignore_errors=True)
         raise
-
-
-def _claim(request: Request) -> bool:
-    """Claim a new folder, or say True of one that holds the same run, not ended.
-
-    Raises
-    ------
-    WriteError
-        If it holds something else.
-    """
-    out, wanted = request.out, identity(request)
-    begun = out / "request.json"
-    if begun.is_file() and not (out / MANIFEST).exists():
-        try:
-            found = json.loads(begun.read_text())
-        except (OSError, ValueError):
-            found = None
-        if found == wanted:
-            return True
-        raise WriteError(
-            f"{out} holds another run that did not end (another recipe, data set or seed). Choose "
-            "another folder with --out, or remove that one."
-        )
-    claim_folder(out)
-    write_json(begun, wanted)
-    return False
 
 
 def _write_environment(request: Request, listener: Listener) -> None:
@@ -190,30 +153,6 @@ def _write_environment(request: Request, listener: Listener) -> None:
         what = " and ".join(changed)
         listener(Stage(f"This run began with other {what}: it goes on, to other last digits"))
     write_json(path, now)
-
-
-def identity(request: Request) -> dict[str, Any]:
-    """Return what makes two requests the same run."""
-    dataset = request.dataset
-    return {
-        "recipe": request.recipe.to_json(),
-        "seed": request.seed,
-        "data": {
-            "name": dataset.name,
-            "shape": list(dataset.X.shape),
-            "dtype": str(dataset.X.dtype),
-            "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
-            "feature_names": None if dataset.feature_names is None else list(dataset.feature_names),
-            "has_ids": dataset.row_ids is not None,
-            "sha256": sha256_of(dataset.X),
-            "labels_sha256": None if dataset.labels is None else sha256_of(dataset.labels),
-        },
-    }
-
-
-def sha256_of(array: np.ndarray) -> str:
-    """Return the SHA-256 of an array's values in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _models(

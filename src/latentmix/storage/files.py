@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from latentmix.errors import WriteError
 
 if sys.platform != "win32":
     import fcntl
+
+# What a write leaves behind that was cut off, as by a kill: a temporary file's random ending.
+_CUT_OFF = re.compile(r"\.probe|\.(\.probe|[^.].*\.(json|jsonl|csv|png|safetensors))\.[a-z0-9_]{8}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -83,6 +87,8 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 def claim_folder(path: Path) -> None:
     """Make a new or empty folder one's own, and prove that it can be written.
 
+    What a write left behind that was cut off does not count.
+
     Raises
     ------
     WriteError
@@ -90,7 +96,8 @@ def claim_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        taken = next(path.iterdir(), None)
+        others = (entry for entry in path.iterdir() if not _CUT_OFF.fullmatch(entry.name))
+        taken = next(others, None)
     except OSError as error:
         raise _no_folder(path, error) from error
     if taken is not None:
@@ -101,6 +108,15 @@ def claim_folder(path: Path) -> None:
     probe = path / ".probe"
     write_bytes(probe, b"")
     probe.unlink()
+
+
+def remove_cut_off(folder: Path) -> None:
+    """Delete what writes left behind that were cut off; nobody else may be writing there now."""
+    for path in folder.rglob(".*"):
+        if _CUT_OFF.fullmatch(path.name):
+            # One that stays does no harm.
+            with suppress(OSError):
+                path.unlink()
 
 
 def hold_folder(path: Path) -> int | None:
