@@ -300,7 +300,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(
     assert process.returncode == code
     assert err.split("\n", 1)[-1] == "latentmix: Stopped.\n", "click ends the line of ^C first"
     assert "To go on: latentmix run" in out
-    assert (stopped / "checkpoint.json").exists()
+    assert list(stopped.glob("checkpoint-*.safetensors"))
     for folder in (stopped, whole):
         process = start(folder)
         _, err = process.communicate(timeout=300)

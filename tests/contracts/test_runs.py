@@ -452,7 +452,7 @@ def test_another_run_is_not_mixed_with_one_that_was_stopped(
     with pytest.raises(KeyboardInterrupt):
         carry_out(tmp_path / "run", listener=listener)
     before = bytes_in(tmp_path)
-    assert "run/checkpoint.json" in before
+    assert any(name.startswith("run/checkpoint-") for name in before)
     changed = shapes.X.copy()
     changed[0, 0] ^= 1
     dataset = {

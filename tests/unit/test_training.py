@@ -9,7 +9,7 @@ import pytest
 from latentmix.errors import IntegrityError, ParameterError
 from latentmix.models.named_tensors import to_tensors
 from latentmix.models.vae import Architecture, Network
-from latentmix.training import vae_loop
+from latentmix.training import checkpoint, vae_loop
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import EpochEnd, Steps, nobody
 from latentmix.training.vae_rule import Rule, epoch_of, kl_weight_at, named_keys
@@ -123,13 +123,53 @@ def test_an_interrupt_is_kept_and_resumed_with_the_same_bits(rows, tmp_path, mon
     assert_same_bits(whole, resumed)
 
 
-def test_a_broken_checkpoint_is_refused(rows, tmp_path):
-    training = train(rows, n_epochs=1)
-    Checkpoint(tmp_path).save(training)
-    tensors = next(tmp_path.glob("*.safetensors"))
-    tensors.write_bytes(tensors.read_bytes()[:-9])
+@pytest.fixture
+def two_checkpoints(rows, tmp_path, monkeypatch):
+    """Return a folder with the checkpoints after epochs 2 and 3 of 3, the newest first."""
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", -1.0)
+    kept = Checkpoint(tmp_path)
+    training = begin(rule())
+    vae_loop.run(training, rows, rows[:20], nobody, kept.save)
+    assert [name.rpartition("-")[0] for name in kept.names()] == [
+        "checkpoint-3-0",
+        "checkpoint-2-0",
+    ]
+    return training, [tmp_path / name for name in kept.names()]
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, lambda path: path.write_bytes(b"")])
+def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(
+    rows, tmp_path, two_checkpoints, damage
+):
+    whole, (newest, _) = two_checkpoints
+    damage(newest)
+    heard, resumed = [], begin(rule())
+    kept = Checkpoint(tmp_path, heard.append)
+    kept.restore(resumed)
+    assert (resumed.epoch, resumed.step, len(resumed.history)) == (2, 0, 2)
+    assert [event.message for event in heard] == [
+        f"{newest.name} is damaged: going on from the one before, at 2 epochs and 0 steps"
+    ]
+    vae_loop.run(resumed, rows, rows[:20], nobody, kept.save)
+    assert_same_bits(whole, resumed)
+    assert len(kept.names()) == 2
+
+
+def test_where_no_checkpoint_is_whole_the_training_is_refused(tmp_path, two_checkpoints):
+    for path in two_checkpoints[1]:
+        flip_a_bit(path)
     with pytest.raises(IntegrityError, match="no readable checkpoint"):
-        Checkpoint(tmp_path).restore(begin(rule(n_epochs=1)))
+        Checkpoint(tmp_path).restore(begin(rule()))
     Checkpoint(tmp_path).remove()
     assert list(tmp_path.iterdir()) == []
 

@@ -130,13 +130,13 @@ def split_rows(request: Request) -> Parts:
 def _opened(request: Request, listener: Listener) -> Iterator[Checkpoint]:
     """Open the run's folder and yield its checkpoint; bad input leaves no new folder behind."""
     going_on = claim(request)
-    checkpoint = Checkpoint(request.out)
+    checkpoint = Checkpoint(request.out, listener)
     try:
         _write_environment(request, listener)
         write_json(request.out / "recipe.json", request.recipe.to_json())
         yield checkpoint
     except (InputError, ParameterError):
-        if not going_on and not checkpoint.index.exists():
+        if not going_on and not checkpoint.names():
             shutil.rmtree(request.out, ignore_errors=True)
         raise
 

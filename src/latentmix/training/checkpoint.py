@@ -1,56 +1,70 @@
-"""A training on disk: one safetensors file and one JSON file, so that it can go on later."""
+"""A training on disk, so that it can go on later: its last two states, each one safetensors file.
+
+A file is flushed before it gets its name, and the name ends in the content's SHA-256: one that
+is damaged all the same is known for it, and the state before is gone on with.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load as tensors_from_bytes
 
 from latentmix.errors import IntegrityError
 from latentmix.models.named_tensors import from_tensors, to_tensors
-from latentmix.storage.files import write_json, write_tensors
-from latentmix.training.events import Averages, EpochEnd
+from latentmix.storage.files import tensor_bytes, write_bytes
+from latentmix.training.events import Averages, EpochEnd, Listener, Stage, nobody
 from latentmix.training.vae_loop import Training
 
 SECONDS_BETWEEN_SAVES = 60.0
+KEPT = 2
+
+_NAME = re.compile(r"checkpoint-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})\.safetensors")
+# What is no array of the state, as the bytes of JSON: the position, the history.
+_RECORD = "record"
 
 
 class Checkpoint:
-    """Where a training is kept: ``checkpoint-N.safetensors`` and ``checkpoint.json``.
+    """Where a training is kept: ``checkpoint-EPOCH-STEP-SHA256.safetensors``, the last two.
 
-    The JSON file names the tensors' file and is replaced last, so the pair is always whole.
+    Parameters
+    ----------
+    folder : Path
+    listener : callable, optional
+        Told of a checkpoint that was damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listener: Listener = nobody) -> None:
         self.folder = folder
-        self.index = folder / "checkpoint.json"
+        self._listener = listener
         self._saved_at = time.monotonic()
 
     def save(self, training: Training) -> None:
-        """Write the training, unless it was written less than a minute ago at an epoch's end."""
+        """Write the training, unless it was written less than a minute ago at an epoch's end.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be written; what was kept before is kept still.
+        """
         finished = training.epoch == training.rule.n_epochs
         recent = time.monotonic() - self._saved_at < SECONDS_BETWEEN_SAVES
         if recent and training.step == 0 and not finished:
             return
-        name = f"checkpoint-{training.epoch}-{training.step}.safetensors"
-        write_tensors(self.folder / name, to_tensors(training.state))
-        write_json(
-            self.index,
-            {
-                "tensors": name,
-                "epoch": training.epoch,
-                "step": training.step,
-                "seconds": training.seconds,
-                "history": [asdict(record) for record in training.history],
-            },
-        )
-        self._remove_tensors(keep=name)
+        content = tensor_bytes({**to_tensors(training.state), _RECORD: _record_of(training)})
+        name = f"checkpoint-{training.epoch}-{training.step}-{_sha256(content)}.safetensors"
+        write_bytes(self.folder / name, content)
+        self._remove(self._newest_first()[KEPT:])
         self._saved_at = time.monotonic()
 
     def restore(self, training: Training) -> None:
@@ -59,37 +73,77 @@ class Checkpoint:
         Raises
         ------
         IntegrityError
-            If the files are not a checkpoint of such a training.
+            If there are files, and none is a checkpoint of such a training.
         """
-        if not self.index.is_file():
-            return
-        try:
-            record = json.loads(self.index.read_text())
-            tensors = load_file(self.folder / Path(record["tensors"]).name)
-            history = [_epoch_end(entry) for entry in record["history"]]
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        damaged: list[Path] = []
+        why: Exception | None = None
+        for path in self._newest_first():
+            try:
+                self._restore(training, path)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                damaged.append(path)
+                why = error
+            else:
+                self._say(damaged, training)
+                # Those to come would else be older than one that is of no use.
+                self._remove(damaged)
+                return
+        if damaged:
             raise IntegrityError(
-                f"{self.index} is no readable checkpoint ({error}). Start again in another folder."
-            ) from error
+                f"{damaged[0]} is no readable checkpoint ({why}). Start again in another folder."
+            ) from why
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the checkpoint's files."""
+        return tuple(path.name for path in self._newest_first())
+
+    def remove(self) -> None:
+        """Delete the checkpoint's files."""
+        self._remove(self._newest_first())
+
+    def _restore(self, training: Training, path: Path) -> None:
+        content = path.read_bytes()
+        if path.stem.rpartition("-")[2] != _sha256(content):
+            raise IntegrityError(f"{path.name} was changed: its SHA-256 is another")
+        tensors = dict(tensors_from_bytes(content))
+        record = json.loads(tensors.pop(_RECORD).tobytes())
+        history = [_epoch_end(entry) for entry in record["history"]]
         state = from_tensors(training.state, tensors)
         training.state = jax.block_until_ready(state)  # type: ignore[no-untyped-call]  # as JAX has it
         training.epoch, training.step = record["epoch"], record["step"]
         training.seconds, training.history = record["seconds"], history
 
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the checkpoint's files."""
-        tensors = (path.name for path in self.folder.glob("checkpoint-*.safetensors"))
-        return (self.index.name, *tensors)
+    def _newest_first(self) -> list[Path]:
+        found = {path: _NAME.fullmatch(path.name) for path in self.folder.glob("checkpoint-*")}
+        ours = [(int(name[1]), int(name[2]), path) for path, name in found.items() if name]
+        return [path for _, _, path in sorted(ours, reverse=True)]
 
-    def remove(self) -> None:
-        """Delete the checkpoint's files."""
-        self.index.unlink(missing_ok=True)
-        self._remove_tensors(keep=None)
+    def _say(self, damaged: list[Path], training: Training) -> None:
+        if damaged:
+            names = " and ".join(path.name for path in damaged)
+            where = f"{training.epoch} epochs and {training.step} steps"
+            self._listener(Stage(f"{names} is damaged: going on from the one before, at {where}"))
 
-    def _remove_tensors(self, keep: str | None) -> None:
-        for path in self.folder.glob("checkpoint-*.safetensors"):
-            if path.name != keep:
+    def _remove(self, paths: list[Path]) -> None:
+        for path in paths:
+            # One that stays does no harm, and is no reason to lose a training.
+            with suppress(OSError):
                 path.unlink()
+
+
+def _sha256(content: bytes) -> str:
+    """Return as much of the digest as tells damage from none."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _record_of(training: Training) -> np.ndarray:
+    record = {
+        "epoch": training.epoch,
+        "step": training.step,
+        "seconds": training.seconds,
+        "history": [asdict(entry) for entry in training.history],
+    }
+    return np.frombuffer(json.dumps(record, allow_nan=False).encode(), np.uint8)
 
 
 def _epoch_end(entry: dict[str, Any]) -> EpochEnd:
