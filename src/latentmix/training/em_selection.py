@@ -59,7 +59,30 @@ def suspicious_gain(n_rows: int, n_features: int) -> float:
     return 0.06 + 1.2 / float(np.sqrt(n_rows)) + 0.3 * n_features / n_rows
 
 
+# With fewer rows, halves gain by chance about what two clusters would.
 FEWEST_ROWS_TO_JUDGE = 20
+
+# Two rows for each half: one row alone has no variance to explain.
+FEWEST_ROWS_TO_SPLIT = 4
+
+# 2-means of one component's rows stands still within a few steps; rows that go on changing sides
+# lie between the halves and tell nothing of where to split.
+STEPS_OF_HALVES = 10
+
+# An axis much longer than the others is found in a few powers; of axes about equally long, which
+# takes many, any halves the rows as well.
+POWERS = 30
+
+# A half's variance along the line counts as this share of both halves' at least: a lone row, or
+# equal rows, with no variance at all would look like the best half there is.
+LEAST_SHARE_OF_VARIANCE = 0.01
+
+# Sizes next best to the best on the path that are shrunk as well: it may have passed the best one
+# with a worse mixture, one merge away.
+RUNNERS_UP = 3
+
+# In place of 0, by which nothing is divided and of which there is no logarithm.
+LEAST = 1e-300
 
 # Splits and merges that are followed by EM, of those that look best.
 MOVES = 2
@@ -177,7 +200,7 @@ class Grower:
         # How far each pair explains the same rows (Ueda et al., equation 3.1).
         lengths = np.linalg.norm(responsibilities, axis=0)
         overlap = (responsibilities.T @ responsibilities) / np.maximum(
-            np.outer(lengths, lengths), 1e-300
+            np.outer(lengths, lengths), LEAST
         )
         i, j = np.triu_indices(len(lengths), 1)
         order = np.argsort(-overlap[i, j])[:MOVES]
@@ -203,7 +226,7 @@ class Grower:
         found = []
         for k in range(responsibilities.shape[1]):
             own = np.flatnonzero(nearest == k)
-            if len(own) < 4:
+            if len(own) < FEWEST_ROWS_TO_SPLIT:
                 continue
             weights = self.fitting.starter.weights[own]
             second, gain = halves(self.points[own], weights)
@@ -231,7 +254,7 @@ class Grower:
         n_parameters = n_free_parameters(shaped.family, *model.mixture.means.shape)
         bic = -2 * log_likelihood + n_parameters * float(np.log(self.total))
         r = found.responsibilities
-        entropy = -float(w @ np.sum(r * np.log(np.maximum(r, 1e-300)), axis=1))
+        entropy = -float(w @ np.sum(r * np.log(np.maximum(r, LEAST)), axis=1))
         if not np.isfinite(bic):
             bic = np.inf  # a covariance has collapsed
         return Candidate(model, shape, log_likelihood / self.total, bic, bic + 2 * entropy, {})
@@ -263,7 +286,7 @@ def halves(points: Float[Floats, "M D"], weights: Float[Floats, " M"]) -> tuple[
     centred = points - np.average(points, axis=0, weights=weights)
     axis = _longest_axis(centred * np.sqrt(weights)[:, None])
     second = centred @ axis > 0
-    for _ in range(10):
+    for _ in range(STEPS_OF_HALVES):
         if not 0 < second.sum() < len(second):
             return second, -np.inf
         one = np.average(centred[~second], axis=0, weights=weights[~second])
@@ -276,20 +299,20 @@ def halves(points: Float[Floats, "M D"], weights: Float[Floats, " M"]) -> tuple[
     if not 0 < second.sum() < len(second):
         return second, -np.inf
     line = centred @ along
-    total = weights.sum()
-    gain = total * np.log(_variance(line, weights)) / 2
+    total, variance = weights.sum(), _variance(line, weights)
+    gain = total * np.log(variance) / 2
+    least = LEAST_SHARE_OF_VARIANCE * variance
     for half in (second, ~second):
         part = weights[half].sum()
-        # Bounded, or a lone row with no variance at all would look like the best half.
-        variance = max(_variance(line[half], weights[half]), 0.01 * _variance(line, weights))
-        gain -= part * (np.log(variance) / 2 - np.log(part / total))
+        own = max(_variance(line[half], weights[half]), least)
+        gain -= part * (np.log(own) / 2 - np.log(part / total))
     return second, float(gain)
 
 
 def _longest_axis(x: Floats) -> Floats:
     """Return the first principal axis of centred rows, by powers of x'x."""
     axis: Floats = x[np.argmax(np.einsum("nd,nd->n", x, x))].copy()
-    for _ in range(30):
+    for _ in range(POWERS):
         longer = x.T @ (x @ axis)
         length = np.linalg.norm(longer)
         if not length > 0:
@@ -363,14 +386,10 @@ def _path(grower: Grower, most: int) -> list[Candidate]:
 
 
 def choose(grower: Grower, most: int) -> Candidate:
-    """Return the mixture with the lowest BIC: grow, then split and merge while that helps.
-
-    The path may have passed its best size with a worse mixture, one merge away: the sizes next
-    best are shrunk too.
-    """
+    """Return the mixture with the lowest BIC: grow, then split and merge while that helps."""
     path = sorted(_path(grower, most), key=_bic)
     ends = [_improved(path[0], (grower.shrunk, grower.grown), most)]
-    ends += [_improved(other, (grower.shrunk,), most) for other in path[1:4]]
+    ends += [_improved(other, (grower.shrunk,), most) for other in path[1 : 1 + RUNNERS_UP]]
     return min(ends, key=_bic)
 
 
