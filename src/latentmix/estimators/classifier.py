@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from latentmix.errors import InputError
 from latentmix.estimators.labels import KnownLabels, known_labels
+from latentmix.estimators.validation import check_weights
 
 
 # scikit-learn carries no types, so its classes are Any.
@@ -56,7 +57,7 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "classes of the rows, -1 or None where unknown."
             )
         y = column_or_1d(y, warn=True)
-        check_classification_targets(np.asarray(y[self._known(y).rows].tolist()))
+        check_classification_targets(np.asarray(y[self._known(y, len(y)).rows].tolist()))
         weights = self._weights(sample_weight)
         self.estimator_ = clone(self.estimator).fit(X, labels=y, **weights)
         self.classes_ = self.estimator_.classes_
@@ -75,13 +76,26 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return class_proba
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of rows with a known class that get it right."""
-        y = column_or_1d(y)
-        rows = self._known(y).rows
-        weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
-        predicted = self.predict(X)[rows]
+        """Return the share of rows with a known class that get it right.
+
+        Raises
+        ------
+        InputError
+            If y or the weights do not fit the rows, no class is known, or no row with a known
+            class has any weight.
+        """
+        y, predicted = column_or_1d(y), self.predict(X)
+        rows = self._known(y, len(predicted)).rows
+        weights = None
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, len(predicted))[rows]
+            if not weights.any():
+                raise InputError(
+                    "sample_weight is zero for every row with a known class. Expected at least "
+                    "one to score by; give it a weight, or leave sample_weight out."
+                )
         known = np.asarray(y[rows].tolist())
-        return float(accuracy_score(known, predicted, sample_weight=weights))
+        return float(accuracy_score(known, predicted[rows], sample_weight=weights))
 
     @property
     def n_features_in_(self) -> int:
@@ -106,8 +120,8 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         return {"sample_weight": sample_weight}
 
-    def _known(self, y: np.ndarray) -> KnownLabels:
-        return known_labels(y, len(y), getattr(self.estimator, "missing_label", -1))
+    def _known(self, y: np.ndarray, n_rows: int) -> KnownLabels:
+        return known_labels(y, n_rows, getattr(self.estimator, "missing_label", -1))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
