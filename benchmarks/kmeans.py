@@ -162,9 +162,10 @@ def theirs(rows: np.ndarray, n_components: int) -> Side:
 
 
 def inertia(rows: np.ndarray, centres: np.ndarray) -> float:
+    weights = np.ones(len(rows))
     with Crew() as crew:
-        nearest = kmeans.nearest_centre(rows, centres, crew)
-    return float(((rows - centres[nearest]) ** 2).sum())
+        nearest = kmeans.lloyd(rows, weights, centres, crew, max_iter=0)
+        return kmeans.inertia(rows, weights, nearest, crew)
 
 
 def timed(task: Callable[[], Result]) -> tuple[float, Result]:

@@ -29,15 +29,11 @@ BLOCK_ROWS = 8184
 
 
 class Clustering(NamedTuple):
-    """K centres, (K, D), each row's nearest one, (N,) int32, and what they leave unexplained.
-
-    `inertia` is the weighted sum of squared distances, `n_iter` the number of Lloyd steps taken.
-    """
+    """K centres, (K, D), each row's nearest one, (N,) int32, and the Lloyd steps taken."""
 
     centres: Float[np.ndarray, "K D"]
     components: Int[np.ndarray, " N"]
     n_iter: int
-    inertia: float
 
 
 def plus_plus(
@@ -147,6 +143,7 @@ def lloyd(
         Where to start.
     crew : Crew
     max_iter : int
+        The most steps; 0 finds each row's nearest centre, the first one of equals.
     tol : float
         Stop when the centres' total squared movement is at most this share of the mean variance
         of a feature.
@@ -169,9 +166,21 @@ def lloyd(
             break
     if moved is None or moved.any():
         assignment.update(centres, moved)
-    components = assignment.components
-    inertia = weights @ _squared_distances(x, centres, components, crew)
-    return Clustering(centres, components, n_iter, float(inertia))
+    return Clustering(centres, assignment.components, n_iter)
+
+
+def inertia(
+    x: Float[np.ndarray, "N D"],
+    weights: Float[np.ndarray, " N"],
+    clustering: Clustering,
+    crew: Crew,
+) -> float:
+    """Return what the centres leave unexplained: the weighted sum of squared distances.
+
+    It takes a pass over the rows that `lloyd` has no need of, and so is apart from it.
+    """
+    squares = _squared_distances(x, clustering.centres, clustering.components, crew)
+    return float(weights @ squares)
 
 
 def _mean_variance(assignment: Assignment, weights: np.ndarray) -> float:
@@ -233,12 +242,3 @@ def _occupied(
             masses[own] -= weight
             sums[new], masses[new] = weight * x, weight
     return sums, masses
-
-
-def nearest_centre(
-    x: Float[np.ndarray, "N D"], centres: Float[np.ndarray, "K D"], crew: Crew
-) -> Int[np.ndarray, " N"]:
-    """Return the number of the centre nearest to each row, (N,) int32; the first one of equals."""
-    assignment = Assignment(ReadyRows(x, crew), np.ones(len(x)), len(centres))
-    assignment.update(centres)
-    return assignment.components
