@@ -264,9 +264,31 @@ def test_a_component_for_every_row(family, init_params):
         np.testing.assert_allclose(np.sort(mixture.means_, axis=0), np.sort(rows, axis=0))
 
 
-def test_one_row_is_too_few_and_two_are_enough():
-    with pytest.raises(InputError, match="1 sample"):
-        GaussianMixture(1).fit(ROWS[:1])
+class Blocks:
+    def __init__(self, *blocks):
+        self.blocks = blocks
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+
+ONE_ROW = {
+    "matrix": (ROWS[:1], None),
+    "stream": (Blocks(ROWS[:1]), None),
+    "stream with an empty block": (Blocks(ROWS[:0], ROWS[:1]), None),
+    "one row of two with weight": (ROWS[:2], [0.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize("given", ONE_ROW)
+@pytest.mark.parametrize("n_components", [1, "auto"])
+def test_one_row_is_refused_in_one_sentence(given, n_components):
+    X, weights = ONE_ROW[given]
+    with pytest.raises(InputError, match=r"^X has 1 sample with any weight, .* to at least 2"):
+        GaussianMixture(n_components, random_state=0).fit(X, sample_weight=weights)
+
+
+def test_two_rows_are_enough_for_two_components():
     mixture = GaussianMixture(1).fit(ROWS[:2])
     np.testing.assert_allclose(mixture.means_[0], ROWS[:2].mean(axis=0))
     with pytest.raises(InputError, match=re.escape("n_components = 3, n_samples = 2")):

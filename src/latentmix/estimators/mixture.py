@@ -203,7 +203,7 @@ class MixtureEstimator(
                     "the rows as an array, in memory or memory-mapped."
                 )
             return _Rows(*stream_of(self, X, self._check_values), None, None)
-        X = check_matrix(self, X, reset=True, min_rows=2)
+        X = check_matrix(self, X, reset=True)
         self._check_values(X)
         weights = None if sample_weight is None else check_weights(sample_weight, len(X))
         known = None if labels is None else self._known(labels, len(X), weights)

@@ -32,6 +32,9 @@ ROWS_FOR_RESTARTS = 20_000
 ITERATIONS_FOR_RESTARTS = 50
 FINALISTS = 2
 
+# One row alone has no spread, and says nothing of how others lie.
+FEWEST_ROWS = 2
+
 GOLDEN_RATIO = (np.sqrt(5) - 1) / 2
 
 
@@ -231,10 +234,12 @@ def fit_em(
     Raises
     ------
     InputError
-        For fewer rows than components, or if every start ends in a singular covariance.
+        For a single row, fewer rows than components, or if every start ends in a singular
+        covariance.
     """
     with Crew() as crew:
         fitting = Fitting(source, rule, seeds[0], crew)
+        _refuse_one_row(fitting)
         kept = keeper.restore(source, fitting.summary, rule)
         if kept is None:
             models = [fitting.start(seed, i) for i, seed in enumerate(seeds)]
@@ -247,6 +252,15 @@ def fit_em(
                 ascent.go_on_from(state)
         fitting.climb(ascents, source, listener, keeper)
         return fitting.fit(best(ascents, rule))
+
+
+def _refuse_one_row(fitting: Fitting) -> None:
+    n_rows = len(fitting.summary.sample.x)
+    if n_rows < FEWEST_ROWS:
+        raise InputError(
+            f"X has {n_rows} sample with any weight, but a mixture is fitted to at least "
+            f"{FEWEST_ROWS}. Give more rows."
+        )
 
 
 def _finalists(fitting: Fitting, models: list[Model], listener: Listener) -> list[Model]:
