@@ -399,3 +399,14 @@ def test_the_pull_of_smoothing_is_no_fall():
     shared = {"random_state": 4, "tol": 1e-6, "max_iter": 1000, "reg_covar": 0.0}
     assert GaussianMixture(3, smoothing=0, **shared).fit(X, labels=labels).n_falls_ == 0
     assert GaussianMixture(3, **shared).fit(X, labels=labels).n_falls_ == 0
+
+
+@pytest.mark.parametrize("seed", [3, 7, 11])
+def test_as_many_components_as_for_repeated_rows(seed):
+    random = np.random.RandomState(seed)
+    X = 6 * random.randn(3, 2)[random.randint(3, size=500)] + random.randn(500, 2)
+    weights = random.randint(0, 4, 500)
+    found = GaussianMixture("auto", random_state=1).fit(X, sample_weight=weights)
+    repeated = GaussianMixture("auto", random_state=1).fit(np.repeat(X, weights, axis=0))
+    assert found.n_components_ == repeated.n_components_
+    np.testing.assert_allclose(found.means_, repeated.means_, atol=1e-9)

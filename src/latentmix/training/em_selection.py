@@ -49,7 +49,7 @@ PATIENCE = 5
 GAIN_OF_ONE = float(-np.log(1 - 2 / np.pi) / 2 - np.log(2))
 
 
-def suspicious_gain(n_rows: int, n_features: int) -> float:
+def suspicious_gain(n_rows: float, n_features: int) -> float:
     """Return what halves may gain a row, beyond one Gaussian's, before they look like two.
 
     An even spread of clusters gains 0.19, two clusters 6 sigma apart 0.64. One Gaussian gains by
@@ -114,12 +114,12 @@ class Candidate(NamedTuple):
 class Split(NamedTuple):
     """How a component of so many rows falls into two, and the rows of the new one.
 
-    The gain is in nats, beyond that of halving one Gaussian.
+    The gain is in nats, beyond that of halving one Gaussian. A row of weight 2 is two rows.
     """
 
     gain: float
     component: int
-    n_rows: int
+    n_rows: float
     rows: Int[np.ndarray, " S"]
 
 
@@ -198,10 +198,9 @@ class Grower:
         responsibilities = answers(candidate.model, self.rows, self.crew).responsibilities
         weighted = responsibilities * self.fitting.starter.weights[:, None]
         # How far each pair explains the same rows (Ueda et al., equation 3.1).
-        lengths = np.linalg.norm(responsibilities, axis=0)
-        overlap = (responsibilities.T @ responsibilities) / np.maximum(
-            np.outer(lengths, lengths), LEAST
-        )
+        overlap = weighted.T @ responsibilities
+        lengths = np.sqrt(np.diagonal(overlap))
+        overlap = overlap / np.maximum(np.outer(lengths, lengths), LEAST)
         i, j = np.triu_indices(len(lengths), 1)
         order = np.argsort(-overlap[i, j])[:MOVES]
         return self.best([self._merged(candidate.model, weighted, i[n], j[n]) for n in order])
@@ -226,13 +225,14 @@ class Grower:
         found = []
         for k in range(responsibilities.shape[1]):
             own = np.flatnonzero(nearest == k)
-            if len(own) < FEWEST_ROWS_TO_SPLIT:
-                continue
             weights = self.fitting.starter.weights[own]
+            n_rows = float(weights.sum())
+            if n_rows < FEWEST_ROWS_TO_SPLIT:
+                continue
             second, gain = halves(self.points[own], weights)
-            gain -= GAIN_OF_ONE * weights.sum()
+            gain -= GAIN_OF_ONE * n_rows
             if 0 < second.sum() < len(second):
-                found.append(Split(gain, k, len(own), own[second]))
+                found.append(Split(gain, k, n_rows, own[second]))
         return sorted(found, key=lambda split: -split.gain)
 
     def _split(self, responsibilities: Floats, k: int, rows: Int[np.ndarray, " S"]) -> Model:
@@ -284,7 +284,7 @@ def halves(points: Float[Floats, "M D"], weights: Float[Floats, " M"]) -> tuple[
     two Gaussians over one along the line between the halves' means.
     """
     centred = points - np.average(points, axis=0, weights=weights)
-    axis = _longest_axis(centred * np.sqrt(weights)[:, None])
+    axis = _longest_axis(centred, weights)
     second = centred @ axis > 0
     for _ in range(STEPS_OF_HALVES):
         if not 0 < second.sum() < len(second):
@@ -309,11 +309,15 @@ def halves(points: Float[Floats, "M D"], weights: Float[Floats, " M"]) -> tuple[
     return second, float(gain)
 
 
-def _longest_axis(x: Floats) -> Floats:
-    """Return the first principal axis of centred rows, by powers of x'x."""
+def _longest_axis(x: Floats, weights: Floats) -> Floats:
+    """Return the first principal axis of centred rows, by powers of x'x from the row farthest out.
+
+    Where all axes are about equally long they end in some other place from another row, which
+    weights therefore do not choose.
+    """
     axis: Floats = x[np.argmax(np.einsum("nd,nd->n", x, x))].copy()
     for _ in range(POWERS):
-        longer = x.T @ (x @ axis)
+        longer = x.T @ (weights * (x @ axis))
         length = np.linalg.norm(longer)
         if not length > 0:
             break
