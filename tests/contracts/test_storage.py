@@ -618,6 +618,13 @@ def test_a_folder_that_cannot_be_written_is_not_claimed(tmp_path, monkeypatch):
         claim_folder(tmp_path / "new")
 
 
+def test_the_first_error_of_a_failing_disk_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
+    monkeypatch.setattr(Path, "unlink", failing(errno.EIO))
+    with pytest.raises(WriteError, match=f"file cannot be written: {os.strerror(errno.ENOSPC)}"):
+        write_bytes(tmp_path / "file", b"new")
+
+
 @pytest.fixture
 def two_folders(tmp_path):
     old, new = tmp_path / "run", tmp_path / "beside" / "run"

@@ -49,7 +49,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         _flush_folder(path.parent)
     except OSError as error:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            # A disk that fails may refuse this as well: the first error is the one to tell.
+            with suppress(OSError):
+                temporary.unlink()
         raise WriteError(
             f"{path} cannot be written: {error.strerror or error}. Expected a writable folder with "
             "room on its disk; choose another or free some."
