@@ -19,7 +19,7 @@ from latentmix.runs.recipe import (
     recipe_of,
 )
 from latentmix.training.em_start import INITIALISATIONS
-from latentmix.training.vae_rule import SCHEDULES
+from latentmix.training.schedules import SCHEDULES
 
 
 def refusal(name_or_path, *overrides):

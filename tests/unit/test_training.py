@@ -12,6 +12,7 @@ from latentmix.models.vae import Architecture, Network
 from latentmix.training import checkpoint, vae_loop
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import EpochEnd, Steps, nobody
+from latentmix.training.schedules import learning_rate
 from latentmix.training.vae_rule import Rule, epoch_of, kl_weight_at, named_keys
 
 N, D, L = 150, 12, 2
@@ -86,6 +87,36 @@ def test_the_kl_weight_rises_over_the_warmup():
     weights = [float(kl_weight_at(settings, np.asarray(step))) for step in (0, 4, 9, 14)]
     np.testing.assert_allclose(weights, [0.2, 1.0, 2.0, 2.0], rtol=1e-6)
     assert float(kl_weight_at(rule(kl_warmup=0.0), np.asarray(0))) == 2.0
+
+
+def test_the_learning_rate_rises_linearly_and_then_follows_its_schedule():
+    rising = [0.25, 0.5, 0.75, 1.0]
+    for schedule, later in (
+        ("constant", [1.0, 1.0, 1.0]),
+        ("linear", [1.0, 0.5, 1 / 6]),
+        ("cosine", [1.0, 0.5, (1 + np.cos(np.pi * 5 / 6)) / 2]),
+    ):
+        rate = learning_rate(schedule, 1.0, 0.4, 10)
+        found = [float(rate(np.asarray(step))) for step in (0, 1, 2, 3, 4, 7, 9)]
+        np.testing.assert_allclose(found, [*rising, *later], atol=1e-6, err_msg=schedule)
+    assert learning_rate("constant", 1.0, 0.0, 10) == 1.0
+    assert float(learning_rate("constant", 1.0, 0.1, 10)(np.asarray(0))) == 1.0
+
+
+def test_a_clipped_gradient_has_at_most_that_norm(rows):
+    # Adam's first moment after one step from 0 is a tenth of the gradient.
+    def norm(clip_norm):
+        settings = rule(batch_size=N, n_epochs=1, clip_norm=clip_norm)
+        training = begin(settings)
+        vae_loop.run(training, rows, None, nobody, keep_nothing)
+        tensors = to_tensors(training.state.optimiser)
+        moments = [tensor for name, tensor in tensors.items() if ".mu." in f".{name}"]
+        assert moments
+        return 10 * np.sqrt(sum(float(np.sum(moment**2)) for moment in moments))
+
+    free = norm(None)
+    assert norm(free / 3) == pytest.approx(free / 3, rel=1e-4)
+    assert norm(2 * free) == pytest.approx(free, rel=1e-4)
 
 
 def test_news_arrive_in_order(rows):

@@ -30,8 +30,9 @@ from latentmix.models.mlp import default_widths
 from latentmix.models.posteriors import HEADS, Posterior
 from latentmix.models.vae import Architecture, Network
 from latentmix.training.events import Listener, nobody
+from latentmix.training.schedules import SCHEDULES
 from latentmix.training.vae_loop import Training, run, start
-from latentmix.training.vae_rule import SCHEDULES, Keys, Rule, named_keys
+from latentmix.training.vae_rule import Keys, Rule, named_keys
 
 # Draws of z in the bound of `score_samples`: its error then lies well under a nat on MNIST.
 SCORE_DRAWS = 8
@@ -81,8 +82,13 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         On small data, so many epochs more that at least so many batches are seen; 0: never.
     learning_rate : float, default=1e-3
         Adam's.
-    schedule : {'cosine', 'constant'}, default='cosine'
-        Cosine lets the learning rate fall to 0 over the training.
+    schedule : {'cosine', 'constant', 'linear'}, default='cosine'
+        How the learning rate falls to 0 over the training, or that it does not.
+    learning_rate_warmup : float, default=0.0
+        Share of the training, [0, 1], over which the learning rate first rises linearly.
+    clip_norm : float, optional
+        Longer gradients, over all weights together, are shortened to this Euclidean norm (the
+        objective's unit, nats a row). None: they are taken as they are.
     random_state : int, RandomState or None
         Seed of the weights, the order of rows and the noise.
 
@@ -126,6 +132,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         min_steps: int = 4000,
         learning_rate: float = 1e-3,
         schedule: str = "cosine",
+        learning_rate_warmup: float = 0.0,
+        clip_norm: float | None = None,
         random_state: Any = None,
     ) -> None:
         self.hidden_dims = hidden_dims
@@ -139,6 +147,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.min_steps = min_steps
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.learning_rate_warmup = learning_rate_warmup
+        self.clip_norm = clip_norm
         self.random_state = random_state
 
     def fit(
@@ -300,6 +310,9 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_number("min_steps", self.min_steps, kind=Integral, least=0)
         check_number("kl_warmup", self.kl_warmup, least=0, most=1)
         check_number("learning_rate", self.learning_rate, above=0)
+        check_number("learning_rate_warmup", self.learning_rate_warmup, least=0, most=1)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, above=0)
         for width in () if self.hidden_dims is None else self.hidden_dims:
             check_number("hidden_dims' width", width, kind=Integral, least=1)
 
@@ -356,6 +369,8 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             int(self.latent_dim),
             len(rows),
             max(int(self.max_epochs), math.ceil(self.min_steps / steps_per_epoch)),
+            float(self.learning_rate_warmup),
+            None if self.clip_norm is None else float(self.clip_norm),
         )
         keys = self._keys()
         unit = 255.0 if rows.dtype == np.uint8 else 1.0

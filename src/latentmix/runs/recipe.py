@@ -50,7 +50,9 @@ class VaeSection:
     max_epochs: Count
     min_steps: Annotated[int, Field(ge=0)]
     learning_rate: Positive
-    schedule: Literal["cosine", "constant"]
+    schedule: Literal["cosine", "constant", "linear"]
+    learning_rate_warmup: Annotated[float, Field(ge=0, le=1)]
+    clip_norm: Positive | None = None
     hidden_dims: Annotated[list[Count], Field(min_length=1)] | None = None
 
 

@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from latentmix.models.vae import Network, prepare
+from latentmix.training.schedules import learning_rate
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,17 @@ class Rule:
     ----------
     batch_size : int
     learning_rate : float
-    schedule : {"constant", "cosine"}
-        Cosine falls to 0 over all the steps (Loshchilov and Hutter 2017, one cycle).
+    schedule : str
+        A name in `training.schedules.SCHEDULES`, over all the steps.
     kl_weight : float
         beta (Higgins et al. 2017); at 1 the objective is minus the ELBO.
     kl_warmup : float
         Share of all steps, [0, 1], over which the weight rises linearly from 0.
     latent_dim, n_rows, n_epochs : int
+    learning_rate_warmup : float
+        Share of all steps, [0, 1], over which the learning rate rises linearly.
+    clip_norm : float, optional
+        Longer gradients, over all weights together, are shortened to this Euclidean norm.
     """
 
     batch_size: int
@@ -45,6 +50,8 @@ class Rule:
     latent_dim: int
     n_rows: int
     n_epochs: int
+    learning_rate_warmup: float = 0.0
+    clip_norm: float | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -91,13 +98,13 @@ def named_keys(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-SCHEDULES = ("constant", "cosine")
-
-
 def _optimiser(rule: Rule) -> optax.GradientTransformation:
-    if rule.schedule == "cosine":
-        return optax.adam(optax.cosine_decay_schedule(rule.learning_rate, rule.n_steps))
-    return optax.adam(rule.learning_rate)
+    adam = optax.adam(
+        learning_rate(rule.schedule, rule.learning_rate, rule.learning_rate_warmup, rule.n_steps)
+    )
+    if rule.clip_norm is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(rule.clip_norm), adam)
 
 
 def init(rule: Rule, network: Network) -> State:
