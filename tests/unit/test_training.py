@@ -2,6 +2,7 @@
 
 import signal
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from latentmix.models.named_tensors import to_tensors
 from latentmix.models.vae import Architecture, Network
 from latentmix.training import checkpoint, vae_loop
 from latentmix.training.checkpoint import Checkpoint
-from latentmix.training.events import EpochEnd, Steps, nobody
+from latentmix.training.events import EpochEnd, Steps, StopTraining, all_of, nobody
 from latentmix.training.schedules import learning_rate
 from latentmix.training.vae_rule import Rule, epoch_of, kl_weight_at, named_keys
 
@@ -38,9 +39,10 @@ def rows():
     return np.random.RandomState(0).randint(0, 256, (N, D)).astype(np.uint8)
 
 
-def begin(rule):
+def begin(rule, patience=None):
     keys = named_keys(0)
-    return vae_loop.start(rule, keys, Network(ARCHITECTURE, np.full(D, 0.5), keys.init))
+    network = Network(ARCHITECTURE, np.full(D, 0.5), keys.init)
+    return vae_loop.start(rule, keys, network, patience)
 
 
 def keep_nothing(training):
@@ -208,6 +210,121 @@ def test_where_no_checkpoint_is_whole_the_training_is_refused(tmp_path, two_chec
 def test_a_training_that_diverges_says_so(rows):
     with pytest.raises(ParameterError, match="lower learning_rate"):
         train(rows, learning_rate=1e30, schedule="constant")
+
+
+PLAIN = {"schedule": "constant", "kl_warmup": 0.0}
+
+
+def test_a_training_that_diverges_is_back_at_the_last_good_epoch(rows, monkeypatch):
+    good, bad, kept = train(rows, n_epochs=2, **PLAIN), [], []
+    training = begin(rule(**PLAIN))
+    call = vae_loop._call
+
+    def lose_a_weight(training, *rest):
+        call(training, *rest)
+        if training.epoch == 2:
+            network = training.state.network
+            lost = network.output.bias.at[0].set(np.nan)
+            network = eqx.tree_at(lambda tree: tree.output.bias, network, lost)
+            training.state = training.state._replace(network=network)
+            bad.append(training.step)
+
+    monkeypatch.setattr(vae_loop, "_call", lose_a_weight)
+    keep = lambda training: kept.append((training.epoch, training.step))  # noqa: E731
+    with pytest.raises(ParameterError, match=r"in epoch 3, by step 5 of 5: some weights are NaN"):
+        vae_loop.run(training, rows, None, nobody, keep)
+    assert bad == [5]
+    assert kept == [(1, 0), (2, 0), (2, 0)]
+    assert_same_bits(good, training)
+
+
+PATIENT = {"n_epochs": 40, "learning_rate": 0.1, "schedule": "constant", "kl_warmup": 0.1}
+
+
+def losses(training):
+    return [
+        record.validation.reconstruction + 2.0 * record.validation.kl for record in training.history
+    ]
+
+
+def test_early_stopping_gives_the_weights_of_the_best_epoch_back(rows):
+    patient = begin(rule(**PATIENT), patience=2)
+    network = vae_loop.run(patient, rows, rows[:20], nobody, keep_nothing)
+    assert patient.stop_reason == "patience"
+    assert patient.epoch == max(patient.best_epoch, 4) + 2 < 40
+    assert int(np.argmin(losses(patient))) + 1 == patient.best_epoch
+    other = begin(rule(**PATIENT))
+
+    def enough(event):
+        if isinstance(event, EpochEnd) and event.epoch == patient.best_epoch:
+            raise StopTraining
+
+    best = vae_loop.run(other, rows, rows[:20], enough, keep_nothing)
+    assert other.stop_reason == "listener"
+    for ours, theirs in zip(jax.tree.leaves(network), jax.tree.leaves(best), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_patience_waits_until_the_kl_weight_has_risen(rows):
+    training = begin(rule(**{**PATIENT, "kl_warmup": 0.5}), patience=1)
+    vae_loop.run(training, rows, rows[:20], nobody, keep_nothing)
+    assert training.stop_reason == "patience"
+    assert training.epoch > 20
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_early_stopping_goes_on_after_a_stop_with_the_same_bits(rows, tmp_path, when):
+    whole = begin(rule(**PATIENT), patience=3)
+    expected = vae_loop.run(whole, rows, rows[:20], nobody, keep_nothing)
+    last = whole.epoch + 1 - when
+
+    def interrupt(event):
+        if isinstance(event, Steps) and (event.epoch, event.step) == (last, 5):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopped = begin(rule(**PATIENT), patience=3)
+            vae_loop.run(stopped, rows, rows[:20], interrupt, Checkpoint(tmp_path).save)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    for sitting in range(2):  # the second one finds it finished
+        resumed = begin(rule(**PATIENT), patience=3)
+        checkpoint = Checkpoint(tmp_path)
+        checkpoint.restore(resumed)
+        assert resumed.stop_reason == (None if sitting == 0 else "patience")
+        network = vae_loop.run(resumed, rows, rows[:20], nobody, checkpoint.save)
+        assert_same_bits(whole, resumed)
+        assert (resumed.best_epoch, len(resumed.history)) == (whole.best_epoch, whole.epoch)
+        for ours, theirs in zip(jax.tree.leaves(network), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", [Steps, EpochEnd])
+def test_a_listener_ends_the_training_and_it_stays_ended(rows, tmp_path, kind):
+    heard = []
+
+    def enough(event):
+        heard.append(event)
+        if isinstance(event, kind) and event.epoch == 2:
+            raise StopTraining
+
+    training = train(rows, enough, Checkpoint(tmp_path).save)
+    assert (training.epoch, training.step, training.stop_reason) == (2, 0, "listener")
+    assert np.isfinite([record.train.objective for record in training.history]).all()
+    assert heard[-1] is not None and heard[-1].epoch == 2
+    again = begin(rule())
+    Checkpoint(tmp_path).restore(again)
+    vae_loop.run(again, rows, rows[:20], nobody, keep_nothing)
+    assert_same_bits(training, again)
+
+
+def test_several_listeners_are_told_in_order(rows):
+    heard = []
+    train(rows, all_of(lambda e: heard.append((1, e)), lambda e: heard.append((2, e))), n_epochs=1)
+    assert [number for number, _ in heard] == [1, 2] * (len(heard) // 2)
+    assert [event for number, event in heard if number == 1] == [e for n, e in heard if n == 2]
 
 
 def test_the_global_configuration_is_left_alone(rows):

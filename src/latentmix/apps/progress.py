@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from latentmix.estimators.verbosity import epoch_text
 from latentmix.training.events import EmIteration, EpochEnd, Event, Listener, Stage, Steps
 
 # Elsewhere than on a terminal: at most one line of EM in so many seconds.
@@ -26,16 +27,6 @@ def progress() -> Iterator[Listener]:
         yield bar
     finally:
         bar.close()
-
-
-def epoch_text(event: EpochEnd) -> str:
-    """Return the averages of an epoch in one line, in nats a row."""
-    train, held_out = event.train, event.validation
-    validation = "" if held_out is None else f", validation {held_out.objective:.2f}"
-    return (
-        f"objective {train.objective:.2f} nats (reconstruction {train.reconstruction:.2f}, "
-        f"KL {train.kl:.2f}){validation}"
-    )
 
 
 class _Lines:

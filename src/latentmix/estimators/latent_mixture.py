@@ -33,6 +33,7 @@ from latentmix.estimators.validation import (
     check_choice,
     check_number,
     check_rows,
+    check_verbosity,
     draw_seeds,
     random_of,
 )
@@ -67,6 +68,9 @@ class LatentMixture(
         Weight, in rows, of the prior on p(y|k), centred on the class frequencies.
     random_state : int, RandomState or None
         Seed of everything; parts with a random_state of their own keep it.
+    verbose : int, default=0
+        1 prints a line an epoch, and then what the mixture prints; of parts that are silent
+        themselves.
 
     Attributes
     ----------
@@ -105,6 +109,7 @@ class LatentMixture(
         latents: str = "z",
         smoothing: float = 1.0,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.n_components = n_components
         self.vae = vae
@@ -112,6 +117,7 @@ class LatentMixture(
         self.latents = latents
         self.smoothing = smoothing
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(
         self,
@@ -135,7 +141,8 @@ class LatentMixture(
         validation_data : (M, D), optional
             Rows whose averages are recorded after each epoch.
         listener : callable, optional
-            Told of events (:mod:`latentmix.training.events`).
+            Told of events (:mod:`latentmix.training.events`). By raising ``StopTraining`` it ends
+            the part under way, the VAE or the mixture.
         keeper : optional
             Keeps the VAE's training on disk.
 
@@ -146,8 +153,8 @@ class LatentMixture(
         """
         self._check_parameters()
         vae_seed, draw_seed, mixture_seed = draw_seeds(self.random_state, 3)
-        vae = _seeded(VAE() if self.vae is None else self.vae, vae_seed)
-        mixture = _seeded(self._mixture(), mixture_seed)
+        vae = _prepared(VAE() if self.vae is None else self.vae, vae_seed, self.verbose)
+        mixture = _prepared(self._mixture(), mixture_seed, self.verbose)
         X = check_rows(self, X, reset=True)
         if isinstance(mixture.n_components, Integral) and len(X) < mixture.n_components:
             raise InputError(
@@ -317,6 +324,7 @@ class LatentMixture(
         check_number("smoothing", self.smoothing, least=0)
         if self.n_components is not None:
             check_number("n_components", self.n_components, kind=Integral, least=1)
+        check_verbosity(self.verbose)
 
     def _mixture(self) -> GaussianMixture:
         mixture = GaussianMixture(10, tol=1e-4, max_iter=1000)
@@ -340,9 +348,11 @@ class LatentMixture(
 _Part = TypeVar("_Part", bound=VAE | GaussianMixture)
 
 
-def _seeded(part: _Part, seed: int) -> _Part:
-    """Return a copy of a part, with a seed if it has none of its own."""
+def _prepared(part: _Part, seed: int, verbose: int) -> _Part:
+    """Return a copy of a part, with a seed and a verbosity if it has none of its own."""
     copied: _Part = clone(part)
     if copied.random_state is None:
         copied.set_params(random_state=seed)
+    if not copied.verbose:
+        copied.set_params(verbose=verbose)
     return copied

@@ -37,6 +37,7 @@ from latentmix.estimators.validation import (
     check_choice,
     check_flag,
     check_number,
+    check_verbosity,
     check_weights,
     draw_seeds,
 )
@@ -296,8 +297,7 @@ class MixtureEstimator(
         check_flag("warm_start", self.warm_start)
         if self.acceleration is not None:
             check_choice("acceleration", self.acceleration, [k for k in ACCELERATIONS if k])
-        if not isinstance(self.verbose, bool | np.bool_):
-            check_number("verbose", self.verbose, kind=Integral, least=0)
+        check_verbosity(self.verbose)
         check_number("verbose_interval", self.verbose_interval, kind=Integral, least=1)
 
     def _previous(self, n_features: int, known: KnownLabels | None) -> Start:

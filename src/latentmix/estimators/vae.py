@@ -14,22 +14,25 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from latentmix.errors import InputError
+from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.saving import SaveMixin
+from latentmix.estimators.vae_online import OnlineVaeMixin
 from latentmix.estimators.validation import (
     check_choice,
     check_finite,
     check_number,
     check_rows,
+    check_verbosity,
     draw_seeds,
     random_of,
 )
+from latentmix.estimators.verbosity import print_epoch
 from latentmix.models import inference
 from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.models.mlp import default_widths
 from latentmix.models.posteriors import HEADS, Posterior
 from latentmix.models.vae import Architecture, Network
-from latentmix.training.events import Listener, nobody
+from latentmix.training.events import Listener, all_of, nobody
 from latentmix.training.schedules import SCHEDULES
 from latentmix.training.vae_loop import Training, run, start
 from latentmix.training.vae_rule import Keys, Rule, named_keys
@@ -52,7 +55,13 @@ class Keeper(Protocol):
 
 
 # scikit-learn carries no types, so its classes are Any.
-class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class VAE(
+    OnlineVaeMixin,
+    SaveMixin,
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
     """Variational autoencoder with fully connected layers, trained with Adam under XLA.
 
     x ~ likelihood(decoder(z)), z ~ N(0, I_L); the encoder gives q(z|x) = N(mean, sigma^2).
@@ -89,6 +98,14 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     clip_norm : float, optional
         Longer gradients, over all weights together, are shortened to this Euclidean norm (the
         objective's unit, nats a row). None: they are taken as they are.
+    patience : int, optional
+        Training ends after so many epochs without a better one, and the best epoch's weights are
+        kept. Epochs are judged by the loss of the validation rows at the final KL weight (minus
+        their ELBO where that is 1), and counted once the KL warm-up is over.
+    validation_fraction : float, optional
+        Share of the rows, in (0, 1), drawn to be validation rows where `fit` is given none.
+    verbose : int, default=0
+        1 prints a line an epoch.
     random_state : int, RandomState or None
         Seed of the weights, the order of rows and the noise.
 
@@ -101,7 +118,11 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     shift_, scale_ : (D,)
         Prepared inputs are (X - shift_) / scale_.
     history_ : list of latentmix.training.events.EpochEnd
-        One record an epoch.
+        One record an epoch (of `partial_fit` one a block).
+    best_epoch_ : int
+        The epoch, from 1, whose weights are kept: the last one, or with `patience` the best.
+    stop_reason_ : str
+        Why training ended: 'max_epochs', 'patience' or 'listener'; None after `partial_fit`.
     n_features_in_ : int
         D.
 
@@ -134,6 +155,9 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         schedule: str = "cosine",
         learning_rate_warmup: float = 0.0,
         clip_norm: float | None = None,
+        patience: int | None = None,
+        validation_fraction: float | None = None,
+        verbose: int = 0,
         random_state: Any = None,
     ) -> None:
         self.hidden_dims = hidden_dims
@@ -149,6 +173,9 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.schedule = schedule
         self.learning_rate_warmup = learning_rate_warmup
         self.clip_norm = clip_norm
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.verbose = verbose
         self.random_state = random_state
 
     def fit(
@@ -168,9 +195,10 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Rows: bytes (images), or floats.
         y : ignored
         validation_data : (M, D), optional
-            Rows whose averages are recorded after each epoch; nothing is learned from them.
+            Rows whose averages are recorded after each epoch; no weight is learned from them.
         listener : callable, optional
-            Told of :class:`~latentmix.training.events.Steps` and ``EpochEnd``.
+            Told of :class:`~latentmix.training.events.Steps` and ``EpochEnd``. It ends the
+            training by raising :class:`~latentmix.training.events.StopTraining`.
         keeper : optional
             Keeps the training on disk and lets it go on where it stopped.
 
@@ -179,21 +207,32 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         InputError
             For NaN or infinity, or values outside [0, 1] with a Bernoulli likelihood.
         ParameterError
-            For a parameter outside its domain, or a training that diverges.
+            For a parameter outside its domain, or a training that diverges; the estimator then
+            holds the weights of the last good epoch, if there was one.
         """
         self._check_parameters()
         X = check_rows(self, X, reset=True)
+        seed = draw_seeds(self.random_state, 1)[0]
+        self._stream = None
+        if validation_data is None:
+            X, validation_data = self._held_out(X, seed)
         self._learn_units(X)
         rows = self._prepared(X)
         held_out = None if validation_data is None else self._validated(validation_data)
         save = _nowhere if keeper is None else keeper.save
+        told = all_of(print_epoch, listener) if self.verbose else listener
         # The same bits whatever the caller's mode: in 64 bits Adam's corrections round otherwise.
         with jax.enable_x64(False):
-            training = self._start(rows)
+            training = self._start(rows, seed)
             if keeper is not None:
                 keeper.restore(training)
-            self.network_ = run(training, rows, held_out, listener, save)
-        self.history_ = training.history
+            try:
+                run(training, rows, held_out, told, save)
+            except ParameterError:
+                if training.history:
+                    self._keep(training)
+                raise
+            self._keep(training)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -313,6 +352,11 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_number("learning_rate_warmup", self.learning_rate_warmup, least=0, most=1)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, above=0)
+        if self.patience is not None:
+            check_number("patience", self.patience, kind=Integral, least=1)
+        if self.validation_fraction is not None:
+            check_number("validation_fraction", self.validation_fraction, above=0, most=1)
+        check_verbosity(self.verbose)
         for width in () if self.hidden_dims is None else self.hidden_dims:
             check_number("hidden_dims' width", width, kind=Integral, least=1)
 
@@ -322,10 +366,7 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         likelihood = self.likelihood
         if likelihood == "auto":
             likelihood = "bernoulli" if X.dtype == np.uint8 else "gaussian"
-        widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_features)
-        self.architecture_ = Architecture(
-            n_features, tuple(int(w) for w in widths), int(self.latent_dim), self.heads, likelihood
-        )
+        self.architecture_ = self._architecture(n_features, likelihood)
         self.shift_, self.scale_ = np.zeros(n_features), np.ones(n_features)
         if likelihood == "gaussian":
             self.shift_ = X.mean(axis=0, dtype=np.float64)
@@ -334,6 +375,12 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self.scale_ = np.where(deviation > 0, deviation, 1.0)
         elif X.dtype == np.uint8 and X.max() > 1:
             self.scale_ = np.full(n_features, 255.0)
+
+    def _architecture(self, n_features: int, likelihood: str) -> Architecture:
+        widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_features)
+        return Architecture(
+            n_features, tuple(int(w) for w in widths), int(self.latent_dim), self.heads, likelihood
+        )
 
     def _prepared(self, X: np.ndarray) -> np.ndarray:
         """Return what the network is given: bytes as they are, floats in prepared units."""
@@ -357,7 +404,32 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return prepared
         return prepared * self.scale_ + self.shift_
 
-    def _start(self, rows: np.ndarray) -> Training:
+    def _held_out(self, X: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the rows to train on and those to judge by, if any are asked for."""
+        if self.validation_fraction is None:
+            if self.patience is not None:
+                raise ParameterError(
+                    f"patience={self.patience} needs validation rows to judge epochs by. Give fit "
+                    "validation_data, or set validation_fraction=0.1."
+                )
+            return X, None
+        n_held_out = round(self.validation_fraction * len(X))
+        if not 0 < n_held_out < len(X):
+            raise InputError(
+                f"validation_fraction={self.validation_fraction} of {len(X)} rows is {n_held_out}. "
+                "Expected at least one row on either side; give more rows or another fraction."
+            )
+        chosen = np.zeros(len(X), bool)
+        chosen[np.random.RandomState(seed).permutation(len(X))[:n_held_out]] = True
+        return X[~chosen], X[chosen]
+
+    def _keep(self, training: Training) -> None:
+        """Take over what a training has come to."""
+        self.network_, self.history_ = training.network, training.history
+        self.best_epoch_ = training.best_epoch
+        self.stop_reason_ = training.stop_reason
+
+    def _start(self, rows: np.ndarray, seed: int) -> Training:
         batch_size = min(int(self.batch_size), len(rows))
         steps_per_epoch = math.ceil(len(rows) / batch_size)
         rule = Rule(
@@ -372,13 +444,14 @@ class VAE(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             float(self.learning_rate_warmup),
             None if self.clip_norm is None else float(self.clip_norm),
         )
-        keys = self._keys()
+        keys = named_keys(seed)
+        return start(rule, keys, self._untrained(rows, keys), self.patience)
+
+    def _untrained(self, rows: np.ndarray, keys: Keys) -> Network:
+        """Return a network before its first step; rows are prepared."""
         unit = 255.0 if rows.dtype == np.uint8 else 1.0
         feature_means = rows.mean(axis=0, dtype=np.float64) / unit
-        return start(rule, keys, Network(self.architecture_, feature_means, keys.init))
-
-    def _keys(self) -> Keys:
-        return named_keys(draw_seeds(self.random_state, 1)[0])
+        return Network(self.architecture_, feature_means, keys.init)
 
 
 def _nowhere(training: Training) -> None:

@@ -100,6 +100,12 @@ def check_flag(parameter: str, value: object) -> None:
         raise ParameterError(f"{parameter}={value!r} is no switch. Expected True or False.")
 
 
+def check_verbosity(value: object) -> None:
+    """Refuse a `verbose` that is neither a switch nor a number from 0."""
+    if not isinstance(value, bool | np.bool_):
+        check_number("verbose", value, kind=Integral, least=0)
+
+
 def random_of(random_state: Any) -> np.random.RandomState:
     """Return scikit-learn's generator for a `random_state`."""
     try:

@@ -1,11 +1,28 @@
-"""What `verbose` prints while EM runs: scikit-learn's lines, made from the loop's events."""
+"""What `verbose` prints, made from events: a line an epoch, scikit-learn's lines of EM."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from latentmix.training.events import EmIteration, Event, Listener
+from latentmix.training.events import EmIteration, EpochEnd, Event, Listener
+
+
+def epoch_text(event: EpochEnd) -> str:
+    """Return the averages of an epoch in one line, in nats a row."""
+    train, held_out = event.train, event.validation
+    validation = "" if held_out is None else f", validation {held_out.objective:.2f}"
+    return (
+        f"objective {train.objective:.2f} nats (reconstruction {train.reconstruction:.2f}, "
+        f"KL {train.kl:.2f}){validation}"
+    )
+
+
+def print_epoch(event: Event) -> None:
+    """Print an epoch's averages; blocks of `partial_fit` are epochs of no known number."""
+    if isinstance(event, EpochEnd):
+        of_all = f"/{event.n_epochs}" if event.n_epochs else ""
+        print(f"Epoch {event.epoch}{of_all}: {epoch_text(event)}, {event.seconds:.1f} s")
 
 
 @dataclass

@@ -53,6 +53,7 @@ class VaeSection:
     schedule: Literal["cosine", "constant", "linear"]
     learning_rate_warmup: Annotated[float, Field(ge=0, le=1)]
     clip_norm: Positive | None = None
+    patience: Count | None = None
     hidden_dims: Annotated[list[Count], Field(min_length=1)] | None = None
 
 

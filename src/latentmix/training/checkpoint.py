@@ -32,6 +32,8 @@ KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})\.safetensors")
 # What is no array of the state, as the bytes of JSON: the position, the history.
 _RECORD = "record"
+# What the names of the best epoch's weights begin with, where early stopping keeps them.
+_BEST = "best."
 
 
 class Checkpoint:
@@ -57,11 +59,14 @@ class Checkpoint:
         WriteError
             If it cannot be written; what was kept before is kept still.
         """
-        finished = training.epoch == training.rule.n_epochs
+        finished = training.stop_reason is not None
         recent = time.monotonic() - self._saved_at < SECONDS_BETWEEN_SAVES
         if recent and training.step == 0 and not finished:
             return
-        content = tensor_bytes({**to_tensors(training.state), _RECORD: _record_of(training)})
+        best = {} if training.best is None else to_tensors(training.best)
+        tensors = {f"{_BEST}{name}": tensor for name, tensor in best.items()}
+        tensors |= {**to_tensors(training.state), _RECORD: _record_of(training)}
+        content = tensor_bytes(tensors)
         name = f"checkpoint-{training.epoch}-{training.step}-{_sha256(content)}.safetensors"
         write_bytes(self.folder / name, content)
         self._remove(self._newest_first()[KEPT:])
@@ -108,10 +113,17 @@ class Checkpoint:
         tensors = dict(tensors_from_bytes(content))
         record = json.loads(tensors.pop(_RECORD).tobytes())
         history = [_epoch_end(entry) for entry in record["history"]]
+        best = {
+            name.removeprefix(_BEST): tensors.pop(name)
+            for name in [*tensors]
+            if name.startswith(_BEST)
+        }
+        training.best = from_tensors(training.state.network, best) if best else None
         state = from_tensors(training.state, tensors)
         training.state = jax.block_until_ready(state)  # type: ignore[no-untyped-call]  # as JAX has it
         training.epoch, training.step = record["epoch"], record["step"]
         training.seconds, training.history = record["seconds"], history
+        training.stopped = record["stopped"]
 
     def _newest_first(self) -> list[Path]:
         found = {path: _NAME.fullmatch(path.name) for path in self.folder.glob("checkpoint-*")}
@@ -141,6 +153,7 @@ def _record_of(training: Training) -> np.ndarray:
         "epoch": training.epoch,
         "step": training.step,
         "seconds": training.seconds,
+        "stopped": training.stopped,
         "history": [asdict(entry) for entry in training.history],
     }
     return np.frombuffer(json.dumps(record, allow_nan=False).encode(), np.uint8)

@@ -64,8 +64,25 @@ class EmIteration:
     converged: bool = False
 
 
+class StopTraining(Exception):  # noqa: N818  # no error: the listener's wish
+    """Raised by a listener: what is learned ends here, and counts as finished.
+
+    A VAE's training ends after the steps just told of; EM keeps the iteration just told of.
+    """
+
+
 Event = Stage | Steps | EpochEnd | EmIteration
 Listener = Callable[[Event], None]
+
+
+def all_of(*listeners: Listener) -> Listener:
+    """Return a listener that tells several, in their order."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
 
 
 def nobody(event: Event) -> None:

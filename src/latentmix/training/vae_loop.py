@@ -6,9 +6,11 @@ between two calls; the answer does not depend on where it was cut.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ from jaxtyping import Array
 from latentmix.errors import ParameterError
 from latentmix.models import inference
 from latentmix.models.vae import Network
-from latentmix.training.events import Averages, EpochEnd, Listener, Steps
+from latentmix.training.events import Averages, EpochEnd, Listener, Steps, StopTraining
 from latentmix.training.interrupts import deliver, held_back
 from latentmix.training.vae_rule import (
     Epoch,
@@ -33,10 +35,16 @@ from latentmix.training.vae_rule import (
 
 SECONDS_PER_CALL = 0.5
 
+Tree = TypeVar("Tree")
+
 
 @dataclass
 class Training:
-    """A training under way: its state after `epoch` whole epochs and `step` steps more."""
+    """A training under way: its state after `epoch` whole epochs and `step` steps more.
+
+    With `patience` it ends after so many epochs without a better one, and `best` holds the
+    network of the best epoch so far. `stopped` says that the listener has ended it.
+    """
 
     rule: Rule
     keys: Keys
@@ -45,11 +53,47 @@ class Training:
     step: int = 0
     history: list[EpochEnd] = field(default_factory=list)
     seconds: float = 0.0
+    patience: int | None = None
+    best: Network | None = None
+    stopped: bool = False
+
+    @property
+    def network(self) -> Network:
+        """The best epoch's network, or without patience the present one."""
+        return self.state.network if self.best is None else self.best
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, with the least validation loss; without patience the last one."""
+        if self.patience is None:
+            return len(self.history)
+        losses = [_held_out_loss(record, self.rule.kl_weight) for record in self.history]
+        return int(np.argmin(losses)) + 1 if losses else 0
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why no further epoch is wanted: 'listener', 'patience', 'max_epochs', or None."""
+        if self.stopped:
+            return "listener"
+        if self.patience is not None:
+            # While the KL weight still rises, the loss that counts is not yet trained for.
+            warmup = math.ceil(self.rule.kl_warmup * self.rule.n_epochs)
+            if self.epoch - max(self.best_epoch, warmup) >= self.patience:
+                return "patience"
+        # No number is known where rows come in blocks.
+        return "max_epochs" if 0 < self.rule.n_epochs <= self.epoch else None
 
 
-def start(rule: Rule, keys: Keys, network: Network) -> Training:
+def _held_out_loss(record: EpochEnd, kl_weight: float) -> float:
+    """Return the validation loss at the final KL weight: minus the ELBO where that is 1."""
+    assert record.validation is not None  # asked for with patience alone
+    loss = record.validation.reconstruction + kl_weight * record.validation.kl
+    return loss if np.isfinite(loss) else np.inf
+
+
+def start(rule: Rule, keys: Keys, network: Network, patience: int | None = None) -> Training:
     """Return a training before its first step, which takes over the network's memory."""
-    return Training(rule, keys, init(rule, network))
+    return Training(rule, keys, init(rule, network), patience=patience)
 
 
 def run(
@@ -59,16 +103,16 @@ def run(
     listener: Listener,
     save: Callable[[Training], None],
 ) -> Network:
-    """Train until the last epoch ends, and return the network.
+    """Train until the last epoch ends, or enough of them, and return the network.
 
     Parameters
     ----------
     training : Training
         Changed in place.
     rows, validation : (N, D) and (M, D)
-        Bytes, or float32 prepared for the likelihood.
+        Bytes, or float32 prepared for the likelihood. Patience needs validation rows.
     listener : callable
-        Told of `Steps` and `EpochEnd`.
+        Told of `Steps` and `EpochEnd`; ends the training by raising `StopTraining`.
     save : callable
         Called with the training after each epoch, and before an interrupt propagates.
 
@@ -77,22 +121,90 @@ def run(
     KeyboardInterrupt
         On Ctrl-C or SIGTERM, after the call under way and `save`.
     ParameterError
-        If the objective is no longer finite.
+        If the objective or a weight is no longer finite; the training is then back at the last
+        good epoch's end.
     """
     device_rows = jnp.asarray(rows)
     pace = _Pace(training.rule.steps_per_epoch)
     with held_back() as pending:
-        while training.epoch < training.rule.n_epochs:
+        while training.stop_reason is None:
+            good = copied(training.state), training.step
             epoch = epoch_of(training.rule, training.keys, training.epoch)
-            while training.step < training.rule.steps_per_epoch:
-                _call(training, (device_rows, epoch), pace)
-                listener(_progress(training))
-                if pending.number is not None:
-                    save(training)
-                deliver(pending)
-            _end_epoch(training, validation, listener)
+            try:
+                while training.step < training.rule.steps_per_epoch:
+                    _call(training, (device_rows, epoch), pace)
+                    _check_finite(training)
+                    _tell(training, _progress(training), listener)
+                    if pending.number is not None:
+                        save(training)
+                    deliver(pending)
+                    if training.stopped:
+                        break
+            except ParameterError:
+                training.state, training.step = good
+                save(training)
+                raise
+            _tell(training, end_epoch(training, validation), listener)
             save(training)
-    return training.state.network
+    return training.network
+
+
+def take_block(training: Training, rows: np.ndarray) -> EpochEnd:
+    """Take one epoch's steps over rows that are seen once, and return their averages.
+
+    Raises
+    ------
+    ParameterError
+        As `run`.
+    """
+    pace = _Pace(training.rule.steps_per_epoch)
+    fixed = (jnp.asarray(rows), epoch_of(training.rule, training.keys, training.epoch))
+    while training.step < training.rule.steps_per_epoch:
+        _call(training, fixed, pace)
+        _check_finite(training)
+    return end_epoch(training, None)
+
+
+def _tell(training: Training, event: Steps | EpochEnd, listener: Listener) -> None:
+    """Tell the listener, which may end the training."""
+    try:
+        listener(event)
+    except StopTraining:
+        training.stopped = True
+
+
+def _check_finite(training: Training) -> None:
+    """Refuse a training whose objective or weights are lost."""
+    objective = float(training.state.totals[2])
+    if np.isfinite(objective) and _finite(jax.tree.leaves(training.state.network)):
+        return
+    rule = training.rule
+    lost = "some weights are NaN or infinite"
+    unclipped = rule.clip_norm in (None, math.inf)
+    clip = "set clip_norm" if unclipped else f"lower clip_norm={rule.clip_norm}"
+    raise ParameterError(
+        f"Training diverged in epoch {training.epoch + 1}, by step {training.step} of "
+        f"{rule.steps_per_epoch}: "
+        f"{lost if np.isfinite(objective) else f'the objective is {objective}'}. Expected finite "
+        f"numbers; lower learning_rate={rule.learning_rate}, {clip}, or rescale X."
+    )
+
+
+def copied(tree: Tree) -> Tree:
+    """Return a pytree whose arrays have memory of their own: a step takes over its state's."""
+    leaves, structure = jax.tree.flatten(tree)
+    copy: Tree = jax.tree.unflatten(structure, _copies(leaves))
+    return copy
+
+
+@jax.jit
+def _copies(arrays: list[Array]) -> list[Array]:
+    return [jnp.copy(array) for array in arrays]
+
+
+@jax.jit
+def _finite(arrays: list[Array]) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in arrays]))
 
 
 def _call(training: Training, fixed: tuple[Array, Epoch], pace: _Pace) -> None:
@@ -110,32 +222,33 @@ def _call(training: Training, fixed: tuple[Array, Epoch], pace: _Pace) -> None:
 
 def _progress(training: Training) -> Steps:
     rule = training.rule
-    rows_seen = min(training.step * rule.batch_size, rule.n_rows)
     return Steps(
         training.epoch + 1,
         rule.n_epochs,
         training.step,
         rule.steps_per_epoch,
-        float(training.state.totals[2]) / rows_seen,
+        float(training.state.totals[2]) / _rows_seen(training),
         training.seconds,
     )
 
 
-def _end_epoch(training: Training, validation: np.ndarray | None, listener: Listener) -> None:
-    """Record the epoch's averages and make ready for the next one."""
-    rule = training.rule
-    train = Averages(*(float(total) / rule.n_rows for total in training.state.totals))
-    if not np.isfinite(train.objective):
-        raise ParameterError(
-            f"Training diverged in epoch {training.epoch + 1}: the objective is {train.objective}. "
-            f"Expected a finite one; lower learning_rate={rule.learning_rate} or rescale X."
-        )
+def _rows_seen(training: Training) -> int:
+    """Return how many rows the epoch under way has seen."""
+    return min(training.step * training.rule.batch_size, training.rule.n_rows)
+
+
+def end_epoch(training: Training, validation: np.ndarray | None) -> EpochEnd:
+    """Record the averages over the epoch's rows that were seen, and make ready for the next one."""
+    rule, n_seen = training.rule, _rows_seen(training)
+    train = Averages(*(float(total) / n_seen for total in training.state.totals))
     held_out = None if validation is None else evaluate(training, validation)
     record = EpochEnd(training.epoch + 1, rule.n_epochs, train, held_out, training.seconds)
     training.history.append(record)
     training.state = training.state._replace(totals=jnp.zeros(3, jnp.float32))
     training.epoch, training.step = training.epoch + 1, 0
-    listener(record)
+    if training.patience is not None and training.best_epoch == training.epoch:
+        training.best = copied(training.state.network)
+    return record
 
 
 def evaluate(training: Training, rows: np.ndarray) -> Averages:
