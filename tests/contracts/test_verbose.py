@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from latentmix import GaussianMixture
+from latentmix.training.events import StopTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -69,3 +70,24 @@ def test_the_last_iteration_says_how_a_start_ended():
     ends = [event for event in events if event.last]
     assert sorted(event.start for event in ends) == [0, 1, 2]
     assert all(event.converged for event in ends)
+
+
+@pytest.mark.parametrize("n_init", [1, 4])
+@pytest.mark.parametrize("acceleration", [None, "squarem"])
+def test_a_listener_ends_the_fit_at_the_iteration_it_was_told_of(acceleration, n_init):
+    asked = {"random_state": 0, "acceleration": acceleration, "n_init": n_init, "tol": 0}
+    told = []
+
+    def enough(event):
+        told.append(event)
+        if event.iteration >= 7:
+            raise StopTraining
+
+    X = MANY if n_init > 1 else MANY[:2000]
+    mixture = GaussianMixture(6, **asked, init_params="random_from_data").fit(X, listener=enough)
+    assert not mixture.converged_
+    # Of many rows the finalists of a comparison that was ended look at them once.
+    assert mixture.n_iter_ == (1 if n_init > 1 else told[-1].iteration)
+    assert mixture.lower_bounds_[-1] in [event.log_likelihood for event in told]
+    # What is kept is what the last iteration led to: at least as good as what was told of.
+    assert mixture.score(X) >= mixture.lower_bounds_[-1]

@@ -117,6 +117,10 @@ class Ascent:
             setattr(self, name, state[name].item())
         self.lower_bounds = state["lower_bounds"].tolist()
 
+    def stop(self) -> None:
+        """Want no further pass, after the first."""
+        self.max_iter = min(self.max_iter, max(self.n_iter, 1))
+
     def step(self, statistics: Statistics) -> None:
         """Take in a pass over the rows under `model`, and move on."""
         bound = self.bound(statistics)
@@ -200,6 +204,12 @@ class SquaredAscent(Ascent):
         self.trail = [state[name] for name in names]
         there = "fallback.centred" in state
         self.fallback = model_in(state, self.model.family, "fallback") if there else None
+
+    def stop(self) -> None:
+        """Want no further pass, after the first; a leap that was not looked at is not taken."""
+        super().stop()
+        if self.fallback is not None and self.finished:
+            self.model, self.fallback = self.fallback, None
 
     def step(self, statistics: Statistics) -> None:
         """Take in a pass under a point of the cycle: its first, its second, or the leap."""

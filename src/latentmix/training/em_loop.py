@@ -24,7 +24,7 @@ from latentmix.kernels.rescaling import rescale
 from latentmix.training.em_ascent import ACCELERATIONS, RELATIVE_ROUNDING, Ascent, model_in
 from latentmix.training.em_checkpoint import EmKeeper
 from latentmix.training.em_start import Start, Starter, Units, pairing
-from latentmix.training.events import EmIteration, Listener
+from latentmix.training.events import EmIteration, Listener, StopTraining
 from latentmix.training.sources import ArraySource, Source, draw, summarise
 
 # Restarts are compared on so many rows, after so many iterations; the best are finished on all.
@@ -92,6 +92,7 @@ class Fitting:
         )
         # What a log-density per scaled unit has too much.
         self.offset = float(self.summary.seen @ np.log(self.units.scale)) / self.summary.total
+        self.stopped = False  # by the listener
         self.starter = Starter(rule.family, self.units, self.summary, crew)
 
     def start(self, seed: int, number: int = 0) -> Model:
@@ -164,16 +165,21 @@ class Fitting:
                 n_bounds = len(ascent.lower_bounds)
                 ascent.step(statistics)
                 if len(ascent.lower_bounds) > n_bounds:
-                    listener(
-                        EmIteration(
-                            self.rule.n_components,
-                            ascent.n_iter,
-                            ascent.lower_bounds[-1],
-                            start=ascents.index(ascent),
-                            last=ascent.finished,
-                            converged=ascent.converged,
-                        )
+                    event = EmIteration(
+                        self.rule.n_components,
+                        ascent.n_iter,
+                        ascent.lower_bounds[-1],
+                        start=ascents.index(ascent),
+                        last=ascent.finished,
+                        converged=ascent.converged,
                     )
+                    try:
+                        listener(event)
+                    except StopTraining:
+                        self.stopped = True
+            if self.stopped:
+                for ascent in ascents:
+                    ascent.stop()
             keeper.save(ascents)
 
     def look(self, models: Sequence[Model], source: Source) -> list[Statistics]:
