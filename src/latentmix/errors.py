@@ -10,6 +10,8 @@ LatentmixError
 ├── WriteError (OSError)                 a folder that cannot be written, a full disk
 └── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
 
+TrainingWarning (UserWarning)            a training that ended, and is of little use
+
 A message is one sentence or two: what was received, what was expected, the remedy.
 """
 
@@ -57,6 +59,10 @@ class NotNamedError(LatentmixError, ValueError, AttributeError):
     Bases are those of scikit-learn's ``NotFittedError``, so code that catches that
     behaviour works here, without importing scikit-learn to define an exception.
     """
+
+
+class TrainingWarning(UserWarning):
+    """A training that ended, but has learned little: says what usually mends it."""
 
 
 def did_you_mean(received: object, known: Iterable[str], likeness: float = 0.6) -> str:

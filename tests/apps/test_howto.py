@@ -65,3 +65,13 @@ def test_every_link_of_the_docs_leads_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)\)", text):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_page_on_training_a_vae_runs():
+    page = DOCS / "models" / "vae-training.md"
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, page.name, "exec"), scope)
+    assert scope["patient"].stop_reason_ == "patience"
+    assert scope["ended"].stop_reason_ == "listener"
+    assert len(scope["online"].history_) == 3

@@ -2,13 +2,15 @@
 
 import pickle
 
+import equinox as eqx
 import numpy as np
 import pytest
 from sklearn.base import clone
 
 import latentmix
 from latentmix import VAE, LatentMixture
-from latentmix.errors import InputError, ParameterError
+from latentmix.errors import InputError, ParameterError, TrainingWarning
+from latentmix.estimators.diagnosis import warn_of_network, warn_of_one_cluster
 from latentmix.training import vae_loop
 from latentmix.training.events import EpochEnd, StopTraining
 
@@ -161,3 +163,29 @@ def test_a_training_that_diverges_leaves_the_last_good_epoch(rows, monkeypatch):
         bad.fit(rows)
     assert len(bad.history_) == bad.best_epoch_ == 2
     assert_same_weights(bad, good)
+
+
+def test_a_collapsed_posterior_is_said_with_what_mends_it(rows):
+    longer = {**FAST, "max_epochs": 40}
+    with pytest.warns(TrainingWarning, match="0 of latent_dim=2 dimensions are active") as caught:
+        VAE(**longer, kl_weight=1000.0).fit(rows)
+    assert "Lower kl_weight=1e+03" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    VAE(**longer, kl_weight=0.1).fit(rows)  # warnings are errors
+
+
+def test_a_dead_layer_is_said_with_what_mends_it(rows, monkeypatch):
+    vae = VAE(**FAST).fit(rows)
+    warn_of_network(vae, rows)
+    network = vae.network_
+    bias = network.decoder.layers[0].bias - 1e6
+    vae.network_ = eqx.tree_at(lambda tree: tree.decoder.layers[0].bias, network, bias)
+    with pytest.warns(TrainingWarning, match=r"layer 1 of the decoder is dead: 0%.*learning_rate"):
+        warn_of_network(vae, rows)
+
+
+def test_one_cluster_is_said_with_what_mends_it():
+    with pytest.warns(TrainingWarning, match="All 150 rows are in one of n_components=4"):
+        warn_of_one_cluster(np.full(150, 2), 4)
+    warn_of_one_cluster(np.arange(150) % 2, 4)
+    warn_of_one_cluster(np.zeros(150), 1)

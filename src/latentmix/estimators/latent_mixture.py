@@ -24,6 +24,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
@@ -150,6 +151,11 @@ class LatentMixture(
         ------
         InputError, ParameterError
             As :class:`VAE` and :class:`GaussianMixture` do.
+
+        Warns
+        -----
+        TrainingWarning
+            As :class:`VAE` does, and if all rows are in one of several components.
         """
         self._check_parameters()
         vae_seed, draw_seed, mixture_seed = draw_seeds(self.random_state, 3)
@@ -168,6 +174,7 @@ class LatentMixture(
             self.latents_ = self.vae_.transform(X)
         self.mixture_ = mixture.fit(self.latents_, listener=listener)
         self.labels_ = self.predict(X)
+        warn_of_one_cluster(self.labels_, self.mixture_.n_components_)
         self._forget_names()
         return self if labels is None else self.label(X, labels)
 

@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.diagnosis import warn_of_network
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.vae_online import OnlineVaeMixin
 from latentmix.estimators.validation import (
@@ -209,6 +210,11 @@ class VAE(
         ParameterError
             For a parameter outside its domain, or a training that diverges; the estimator then
             holds the weights of the last good epoch, if there was one.
+
+        Warns
+        -----
+        TrainingWarning
+            If a hidden layer is dead, or the posterior has collapsed.
         """
         self._check_parameters()
         X = check_rows(self, X, reset=True)
@@ -233,6 +239,7 @@ class VAE(
                     self._keep(training)
                 raise
             self._keep(training)
+        warn_of_network(self, rows)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
