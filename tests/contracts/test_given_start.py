@@ -46,6 +46,25 @@ def test_a_start_that_is_none_is_refused(parameters, message):
         GaussianMixture(2, **parameters).fit(X)
 
 
+@pytest.mark.parametrize("least", [-0.25, -3.0])
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
+def test_the_message_names_the_component_and_its_least_eigenvalue(family, least):
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]])
+    bad = turn @ np.diag([2.0, least]) @ turn.T
+    precisions = {
+        "full": np.stack([np.eye(2), 5 * np.eye(2), bad]),
+        "tied": bad,
+        "diag": np.array([[1.0, 1.0], [5.0, 5.0], [2.0, least]]),
+        "spherical": np.array([1.0, 5.0, least]),
+    }[family]
+    with pytest.raises(InputError, match=f"'{family} precision' should be") as caught:
+        GaussianMixture(3, covariance_type=family, precisions_init=precisions).fit(X)
+    message = str(caught.value)
+    assert "component 2" in message or family == "tied"
+    found = re.search(r"least (?:eigenvalue|value) (-[.\d]*\d)", message)
+    assert float(found.group(1)) == pytest.approx(least, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     "parameters",
     [{"warm_start": None}, {"verbose": -1}, {"verbose_interval": 0}, {"max_iter": -1}],
