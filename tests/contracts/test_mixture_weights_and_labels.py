@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 
 from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
 from latentmix.errors import InputError, NotNamedError, ParameterError
+from latentmix.kernels.kmeans import centres as kmeans
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -190,6 +191,47 @@ def test_a_hundred_labels_inside_the_fit_beat_them_after_it(draw):
     inside = np.mean(mixture.fit(X, labels=labels).predict_class(X) == digits.target)
     after = np.mean(mixture.fit(X).label(X, labels).predict_class(X) == digits.target)
     assert inside > after + 0.05  # 0.836 and 0.751, 0.918 and 0.759
+
+
+@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
+def test_a_start_from_labels_is_that_of_the_classes_labelled_rows(family):
+    """Weighted means and covariances; rows without a label have no say."""
+    labels, weights = some_labels(), np.where(WEIGHTS > 0, WEIGHTS, 1.0)
+    X = np.where((labels == None)[:, None], ROWS[::-1] * 3, ROWS)  # noqa: E711
+    shared = {"covariance_type": family, "init_params": "labels", "reg_covar": 0.0, "max_iter": 0}
+    mixture = GaussianMixture(3, **shared).fit(X, sample_weight=weights, labels=labels)
+    own = [labels == name for name in NAMES]
+    means = [np.average(X[rows], axis=0, weights=weights[rows]) for rows in own]
+    matrices = [np.cov(X[rows].T, aweights=weights[rows], bias=True) for rows in own]
+    np.testing.assert_allclose(mixture.means_, means, atol=1e-12)
+    covariances = {
+        "full": np.array(matrices),
+        "tied": np.tensordot(mixture.weights_, matrices, 1),
+        "diag": np.array([np.diagonal(matrix) for matrix in matrices]),
+        "spherical": np.array([np.trace(matrix) / D for matrix in matrices]),
+    }
+    np.testing.assert_allclose(mixture.covariances_, covariances[family], atol=1e-12)
+
+
+def test_with_few_labels_a_class_it_starts_from_is_where_they_are(monkeypatch):
+    """Then k-means goes on from their means: so few rows show no covariance."""
+    begun, lloyd = [], kmeans.lloyd
+
+    def watched(x, weights, centres, crew):
+        begun.append(centres)
+        return lloyd(x, weights, centres, crew)
+
+    monkeypatch.setattr(kmeans, "lloyd", watched)
+    labels, weights = some_labels(40), 1.0 + np.arange(240) % 7
+    given = {"init_params": "labels", "random_state": 0, "max_iter": 0}
+    mixture = GaussianMixture(4, **given).fit(ROWS, sample_weight=weights, labels=labels)
+    own = [labels == name for name in NAMES]
+    means = np.array([np.average(ROWS[rows], axis=0, weights=weights[rows]) for rows in own])
+    # k-means counts in a unit of its own, from the mean of all rows.
+    unit = 2.0 ** np.ceil(np.log2(np.abs(ROWS - np.average(ROWS, axis=0, weights=weights)).max()))
+    centred = means - np.average(ROWS, axis=0, weights=weights)
+    np.testing.assert_allclose(begun[0][:3] * unit, centred, atol=1e-12)
+    np.testing.assert_allclose(mixture.means_[:3], means, atol=2.0)
 
 
 def test_labels_leave_a_choice_of_starts():
