@@ -170,6 +170,33 @@ def test_tight_components_keep_their_digits(family, spread):
             np.testing.assert_allclose(near[:80], expected, atol=rounding)
 
 
+@pytest.mark.parametrize("spread", [1e4, 1e6, 1e8])
+@pytest.mark.parametrize("family", SHARED_FAMILIES)
+def test_far_components_are_scikit_learn_s_of_each_one_s_centred_rows(family, spread):
+    """So far apart each row has one component, and of centred rows scikit-learn loses no digit.
+
+    'tied' is of both components' rows, each about its own mean.
+    """
+    rows = np.concatenate([NOISE[0], NOISE[1] + spread])
+    mixture = GaussianMixture(2, **same_start(family, rows, spread)).fit(rows)
+    parts = [rows[:80], rows[80:] - spread]  # exact: no digit is lost but by adding spread
+    centred = [part - part.mean(axis=0) for part in parts]
+    ends = [[0, 1]] * 2 if family == "tied" else [[0], [1]]
+    log_density = []
+    for k, own in enumerate(ends):
+        peer = Peer(1, covariance_type=family, reg_covar=0.0)
+        peer.fit(np.concatenate([centred[i] for i in own]))
+        found = mixture.covariances_ if family == "tied" else mixture.covariances_[k]
+        expected = peer.covariances_ if family == "tied" else peer.covariances_[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=spread * 2e-16)
+        log_density.append(peer.score_samples(centred[k]) + np.log(0.5))
+    rounding = 1e-9 + spread * 1e-14
+    np.testing.assert_allclose(
+        mixture.score_samples(rows), np.concatenate(log_density), atol=100 * rounding
+    )
+    assert mixture.lower_bound_ == pytest.approx(np.mean(log_density), abs=rounding)
+
+
 @pytest.mark.parametrize("offset", [1e6, 1e12])
 @pytest.mark.parametrize("family", GAUSSIAN)
 def test_a_huge_offset_costs_no_more_than_the_rows_lost_to_it(family, offset):
