@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import latentmix
-from latentmix import GaussianMixture
+from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
 from latentmix.errors import InputError, ParameterError
 
 X = np.random.RandomState(0).randn(60, 2)
@@ -119,3 +119,23 @@ def test_a_seed_that_is_none_is_refused(seed):
     mixture = GaussianMixture(2, random_state=0).fit(X).set_params(random_state=seed)
     with pytest.raises(ParameterError, match=r"random_state=.* is no seed"):
         mixture.sample(3)
+
+
+@pytest.mark.parametrize("kind", [BernoulliMixture, PoissonMixture])
+@pytest.mark.parametrize("means", [[[0.5, 0.5], [1, 1]], [[0, 1], [1, 0]]])
+def test_means_on_the_border_are_moved_off_it(kind, means):
+    rows = np.random.RandomState(0).randint(0, 2, (50, 2))
+    start = kind(2, means_init=means, max_iter=0).fit(rows)
+    np.testing.assert_allclose(start.means_, means, atol=1e-10)
+    assert np.all(np.isfinite(start.score_samples(rows)))
+    assert np.isfinite(kind(2, means_init=means).fit(rows).lower_bound_)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "within"), [(BernoulliMixture, 2.0, "[0, 1]"), (PoissonMixture, -1.0, "[0, ")]
+)
+def test_means_out_of_the_domain_are_named(kind, bad, within):
+    rows = np.random.RandomState(0).randint(0, 2, (50, 2))
+    message = f"means_init holds values in [{bad:g}, {bad:g}] but {kind.__name__} needs {within}"
+    with pytest.raises(InputError, match=re.escape(message)):
+        kind(1, means_init=[[bad, bad]]).fit(rows)

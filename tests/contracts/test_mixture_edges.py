@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from latentmix import BernoulliMixture, GaussianMixture, load
+from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture, load
 from latentmix.errors import InputError
-from latentmix.kernels.families import GAUSSIAN
+from latentmix.kernels.families import DISCRETE, GAUSSIAN
 from latentmix.training import em_ascent, sources
 from latentmix.training.em_loop import EmRule, best
 
@@ -201,3 +201,27 @@ def test_components_without_a_row_of_their_own_do_not_end_the_fit(covariance_typ
     ).fit(x)
     assert mixture.converged_
     np.testing.assert_array_equal(mixture.predict(x), np.repeat(mixture.predict(x[[0, 5]]), 5))
+
+
+@pytest.mark.parametrize("kind", [BernoulliMixture, PoissonMixture])
+def test_float32_puts_no_probability_on_the_border(kind):
+    X = np.random.RandomState(0).randint(0, 2, (50, 2)).astype(np.float32)
+    X[:, 1] = 1  # kept as 1 - 1e-10, which float32 rounds to 1
+    mixture = kind(2, random_state=0).fit(X)
+    assert mixture.means_.dtype == np.float32
+    assert np.all(np.isfinite(mixture.score_samples(X)))
+    np.testing.assert_allclose(mixture.predict_proba(X).sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1e155, 1e300])
+def test_counts_that_float64_cannot_square_are_refused(count):
+    with pytest.raises(InputError, match=r"X holds values in .* PoissonMixture needs \[0, 1e\+150"):
+        PoissonMixture(1).fit(np.array([[count], [1.0], [2.0]]))
+    assert PoissonMixture(1).fit(np.array([[1e150], [1.0], [2.0]])).means_ > 1e149
+
+
+def test_a_family_without_covariances_does_not_speak_of_them():
+    failed = em_ascent.Ascent(None, 1e-3, 10, None, failed=True)
+    with pytest.raises(InputError, match="no start stayed finite") as raised:
+        best([failed], EmRule(DISCRETE["poisson"], 2))
+    assert "covar" not in str(raised.value)

@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 from latentmix.errors import InputError
 from latentmix.estimators.given_start import given_means
 from latentmix.estimators.mixture import MixtureEstimator
-from latentmix.kernels.families import DISCRETE, Family, Mixture
+from latentmix.kernels.families import DISCRETE, Discrete, Mixture
 from latentmix.training.em_start import Start
 
 
@@ -32,7 +32,7 @@ class DiscreteMixture(MixtureEstimator):
     weights_init : (K,) array, optional
         Starting weights.
     means_init : (K, D) array, optional
-        Starting means.
+        Starting means; those on the border of the domain are moved 1e-10 away from it.
     random_state : int, RandomState or None
         Seed of the starts and of `sample`.
     warm_start, verbose, verbose_interval
@@ -92,20 +92,21 @@ class DiscreteMixture(MixtureEstimator):
         self.smoothing = smoothing
         self.missing_label = missing_label
 
-    def _family(self) -> Family:
+    def _family(self) -> Discrete:
         return DISCRETE[self.family]
 
     def _given(self, n_features: int) -> Start:
         shape = (int(self.n_components), n_features)
         start = given_means(shape, self.weights_init, self.means_init)
-        if start.means is not None:
-            self._check_values(start.means)
-        return start
+        if start.means is None:
+            return start
+        self._check_range(start.means, "means_init", "Change means_init")
+        return start._replace(means=self._family().clipped(start.means))
 
     def _mixture(self) -> Mixture:
-        nothing = np.zeros(0)
-        return Mixture(
-            self.weights_.astype(np.float64), self.means_.astype(np.float64), nothing, nothing
+        # Off the border again, where float32 and whoever sets the means by hand may have put them.
+        return self._family().of_means(
+            np.asarray(self.weights_, np.float64), np.asarray(self.means_, np.float64)
         )
 
     def keep_tensors(self, tensors: dict[str, np.ndarray]) -> None:
@@ -122,17 +123,21 @@ class DiscreteMixture(MixtureEstimator):
         return tags
 
     def _check_values(self, X: np.ndarray) -> None:
+        self._check_range(X, "X", "Rescale X")
+
+    def _check_range(self, X: np.ndarray, name: str, remedy: str) -> None:
+        """Refuse values outside the domain, whatever they are called."""
         if not X.size:
             return
         low, high = self.domain
         # NaN, where all values are missing, is neither too small nor too large.
-        least, most = np.fmin.reduce(X, axis=None), np.fmax.reduce(X, axis=None)
-        if least < low or most > high:
-            within = f"[{low:g}, {high:g}]" if np.isfinite(high) else f"{low:g} and above"
+        least, most = float(np.fmin.reduce(X, axis=None)), float(np.fmax.reduce(X, axis=None))
+        # Infinity is refused later, where its row is told.
+        if least < low or high < most < np.inf:
             negative = "Negative values in data: " if least < 0 else ""
             raise InputError(
-                f"{negative}X holds values in [{least:g}, {most:g}] but {type(self).__name__} "
-                f"needs {within}. Rescale X or use GaussianMixture."
+                f"{negative}{name} holds values in [{least:g}, {most:g}] but "
+                f"{type(self).__name__} needs [{low:g}, {high:g}]. {remedy} or use GaussianMixture."
             )
 
 
@@ -178,4 +183,5 @@ class PoissonMixture(DiscreteMixture):
     """
 
     family = "poisson"
-    domain = (0.0, np.inf)
+    # Beyond, the squares that a start's distances are made of leave float64.
+    domain = (0.0, 1e150)

@@ -300,6 +300,12 @@ def best(ascents: Sequence[Ascent], rule: EmRule) -> Ascent:
         highest = max(bounds)
         least = highest - RELATIVE_ROUNDING * max(1.0, abs(highest))
         return next(run for run, bound in zip(runs, bounds, strict=True) if bound >= least)
+    if rule.family.scaling == "none":
+        raise InputError(
+            "Fitting the mixture model failed because the parameters of no start stayed finite. "
+            "Try to decrease the number of components, or scale the input data. Here "
+            f"n_components={rule.n_components}."
+        )
     raise InputError(
         "Fitting the mixture model failed because some components have ill-defined empirical "
         "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "

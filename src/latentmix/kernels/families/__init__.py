@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from latentmix.kernels.families.counts import Bernoulli, Poisson
+from latentmix.kernels.families.counts import Bernoulli, Discrete, Poisson
 from latentmix.kernels.families.factor_analytic import FactorAnalytic
 from latentmix.kernels.families.family import Family, Gaussian, Mixture, n_free_parameters
 from latentmix.kernels.families.gaussian import Full, Tied
@@ -19,6 +19,7 @@ __all__ = [
     "DISCRETE",
     "FAMILIES",
     "GAUSSIAN",
+    "Discrete",
     "Family",
     "Gaussian",
     "Mixture",
@@ -35,7 +36,7 @@ GAUSSIAN: Final[dict[str, Gaussian]] = {
     "factor": FactorAnalytic(),
 }
 
-DISCRETE: Final[dict[str, Family]] = {"bernoulli": Bernoulli(), "poisson": Poisson()}
+DISCRETE: Final[dict[str, Discrete]] = {"bernoulli": Bernoulli(), "poisson": Poisson()}
 
 FAMILIES: Final[dict[str, Family]] = {**GAUSSIAN, **DISCRETE}
 

@@ -31,7 +31,7 @@ from latentmix.kernels.families.incomplete import CompletedCounts
 LEAST_MEAN = 1e-10
 
 
-class _Discrete(Family):
+class Discrete(Family):
     """What the two have in common: means are all their parameters."""
 
     scaling = "none"
@@ -138,7 +138,7 @@ class _Discrete(Family):
         return n_components * n_features
 
 
-class Bernoulli(_Discrete):
+class Bernoulli(Discrete):
     """Binary features: log p(x|k) = x . logit(p_k) + sum log(1 - p_k)."""
 
     name = "bernoulli"
@@ -162,7 +162,7 @@ class Bernoulli(_Discrete):
         return np.asarray(draws < mixture.means[components], np.float64)
 
 
-class Poisson(_Discrete):
+class Poisson(Discrete):
     """Counts: log p(x|k) = x . log(rate_k) - sum rate_k - sum log x!."""
 
     name = "poisson"
