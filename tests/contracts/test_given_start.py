@@ -39,6 +39,16 @@ LOP_SIDED = np.array([[[1.0, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
             {"precisions_init": np.array([[1.0, 2.0], [0.0, 1.0]]), "covariance_type": "diag"},
             "'diag precision' should be positive, but precisions_init has the least value 0,",
         ),
+        (
+            # The second is diag(1, 1) - [[1, 1], [1, 1]], with the eigenvalues 1 and -1.
+            {
+                "precisions_init": [[[1.0, 0], [1, 0]], [[1.0, 1], [1, 1]]],
+                "covariance_type": "factor",
+                "n_factors": 1,
+            },
+            "the matrix of component 1 in precisions_init has the least eigenvalue -1",
+        ),
+        ({"means_init": X[:2] + 1j}, "'means' should be an array of numbers"),
     ],
 )
 def test_a_start_that_is_none_is_refused(parameters, message):
@@ -139,3 +149,10 @@ def test_means_out_of_the_domain_are_named(kind, bad, within):
     message = f"means_init holds values in [{bad:g}, {bad:g}] but {kind.__name__} needs {within}"
     with pytest.raises(InputError, match=re.escape(message)):
         kind(1, means_init=[[bad, bad]]).fit(rows)
+
+
+def test_more_factors_than_features_are_refused():
+    with pytest.raises(ParameterError, match=r"n_factors=3 .* n_features=2"):
+        GaussianMixture(covariance_type="factor", n_factors=3).fit(X)
+    as_many = GaussianMixture(covariance_type="factor", n_factors=2).fit(X)
+    assert as_many.covariances_.shape == (1, 2, 3)

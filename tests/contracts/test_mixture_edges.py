@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture, load
-from latentmix.errors import InputError
+from latentmix import (
+    BernoulliMixture,
+    GaussianMixture,
+    PoissonMixture,
+    load,
+    select_n_components,
+)
+from latentmix.errors import InputError, ParameterError
 from latentmix.kernels.families import DISCRETE, GAUSSIAN
 from latentmix.training import em_ascent, sources
 from latentmix.training.em_loop import EmRule, best
@@ -225,3 +231,33 @@ def test_a_family_without_covariances_does_not_speak_of_them():
     with pytest.raises(InputError, match="no start stayed finite") as raised:
         best([failed], EmRule(DISCRETE["poisson"], 2))
     assert "covar" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"b": "x"}, "given holds 'x' for the feature 'b'"),
+        ({1: 1j}, "given holds 1j for the feature 1"),
+        ([1.0, "x", np.nan], "given is no row of numbers"),
+    ],
+)
+def test_a_condition_that_is_no_number_is_refused(given, message):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(np.random.RandomState(0).randn(50, 3), columns=list("abc"))
+    with pytest.raises(InputError, match=message):
+        GaussianMixture().fit(table).conditional(given)
+
+
+@pytest.mark.parametrize("checkpoint", [3, "", True, b"folder"])
+def test_a_checkpoint_that_is_no_path_is_refused(rows, checkpoint):
+    with pytest.raises(ParameterError, match=r"checkpoint=.* is no folder"):
+        GaussianMixture().fit(rows, checkpoint=checkpoint)
+
+
+def test_a_single_row_has_no_sizes_to_compare(rows):
+    with pytest.raises(InputError, match="X has 1 row") as raised:
+        select_n_components(rows[:1], [1])
+    assert "BaseEstimator" not in str(raised.value)
+    with pytest.raises(InputError, match="0 sample") as raised:
+        select_n_components(rows[:0], [1])
+    assert "BaseEstimator" not in str(raised.value)

@@ -142,6 +142,7 @@ def at(row, value):
         (np.ones((240, 1)), "sample_weight has shape (240, 1)"),
         (2.0, "sample_weight has shape ()"),
         (["a"] * 240, "sample_weight is no array of numbers"),
+        (np.full(240, 1 + 5j), "sample_weight is no array of numbers (it holds complex numbers)"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -318,6 +319,7 @@ def test_truth_values_for_classes():
         ([None] * 240, "None of the 240 labels is known"),
         (np.where(np.arange(240) < 5, 4, -1), "labels holds one class alone"),
         (["yes"] * 240, "labels holds one class alone"),
+        (np.where(np.arange(240) < 5, np.inf, 1.0), "labels holds infinity, 5 times"),
     ],
 )
 def test_labels_that_are_none_are_refused(labels, message):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from latentmix.errors import InputError, IntegrityError
+from latentmix.errors import InputError, IntegrityError, ParameterError
 from latentmix.estimators.given_start import given_start
 from latentmix.estimators.mixture import STARTS, MixtureEstimator
-from latentmix.estimators.validation import check_choice, check_flag, check_number
+from latentmix.estimators.validation import as_floats, check_choice, check_flag, check_number
 from latentmix.kernels import completion
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.expectation import Model
@@ -19,6 +19,7 @@ from latentmix.kernels.families import GAUSSIAN, Gaussian, Mixture, gaussian_fam
 from latentmix.kernels.rescaling import refuse_overflow
 from latentmix.training.em_loop import EmFit
 from latentmix.training.em_start import Start
+from latentmix.training.sources import Source
 
 
 class GaussianMixture(MixtureEstimator):
@@ -250,7 +251,13 @@ class GaussianMixture(MixtureEstimator):
         """Return what is given as a row with NaN elsewhere."""
         n_features = self.means_.shape[1]
         if not isinstance(given, dict):
-            row = np.asarray(given, np.float64)
+            try:
+                row = as_floats(given)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"given is no row of numbers ({error}). Give a row with NaN where a feature is "
+                    "not given, or a dict."
+                ) from error
             if row.shape != (n_features,):
                 raise InputError(
                     f"given has shape {row.shape} but the mixture has {n_features} features. Give "
@@ -261,14 +268,21 @@ class GaussianMixture(MixtureEstimator):
         names = [str(name) for name in getattr(self, "feature_names_in_", [])]
         for feature, value in given.items():
             if isinstance(feature, str) and feature in names:
-                row[names.index(feature)] = value
+                column = names.index(feature)
             elif isinstance(feature, int | np.integer) and 0 <= feature < n_features:
-                row[feature] = value
+                column = int(feature)
             else:
                 raise InputError(
                     f"given names the feature {feature!r}, which is unknown. Expected numbers from "
                     f"0 to {n_features - 1}{' or ' + ', '.join(names) if names else ''}."
                 )
+            try:
+                row[column] = value
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"given holds {value!r} for the feature {feature!r}. Expected a number; leave "
+                    "the feature out where it is unknown."
+                ) from error
         return row
 
     def _family(self) -> Gaussian:
@@ -285,6 +299,15 @@ class GaussianMixture(MixtureEstimator):
             self.means_init,
             self.precisions_init,
         )
+
+    def _start(self, source: Source, seed: int) -> Start:
+        if self.covariance_type == "factor" and self.n_factors > source.n_features:
+            raise ParameterError(
+                f"n_factors={self.n_factors} is more than the features of X: n_features="
+                f"{source.n_features}. Expected at most as many factors as features; decrease "
+                "n_factors."
+            )
+        return super()._start(source, seed)
 
     def _mixture(self) -> Mixture:
         weights, means, covariances = (

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from latentmix.errors import InputError
+from latentmix.estimators.validation import as_floats
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.families import Gaussian
 from latentmix.training.em_start import Start
@@ -54,7 +55,7 @@ def _finite(name: str, parameter: str, value: Any, shape: tuple[int, ...]) -> Fl
     if value is None:
         return None
     try:
-        array = np.asarray(value, np.float64)
+        array = as_floats(value)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"The parameter '{name}' should be an array of numbers, but got {value!r}. Give "

@@ -53,6 +53,11 @@ def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownL
             "labels mixes text with numbers. Expected classes of one kind; give them all as text."
         )
     values = np.asarray(array[known].tolist())  # integers beside None are integers again
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise InputError(
+            f"labels holds infinity, {int(np.isinf(values).sum())} times, which is no class. "
+            "Expected names or finite numbers; give -1 or None where a class is unknown."
+        )
     classes, indices = np.unique(values, return_inverse=True)
     if missing_label == -1 and classes.tolist() == [1] and not known.all():
         warnings.warn(

@@ -6,6 +6,7 @@ import warnings
 from abc import abstractmethod
 from contextlib import closing
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -108,7 +109,7 @@ class MixtureEstimator(
         *,
         sample_weight: Any = None,
         labels: Any = None,
-        checkpoint: str | Path | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         listener: Listener = nobody,
     ) -> Self:
         """Fit by EM from `n_init` starts, and keep the best.
@@ -121,7 +122,8 @@ class MixtureEstimator(
             iteration, to the same answer.
         y : ignored
         sample_weight : (N,), optional
-            Weights of the rows; a weight of 2 is the row given twice.
+            Weights of the rows; a weight of 2 is the row given twice: from the same start, which
+            is drawn on a sample beyond 100,000 rows, and of several chosen on one beyond 20,000.
         labels : (N,), optional
             Classes of the rows, `missing_label` or None where unknown: p(y|k) is fitted with the
             rest, and components keep to rows of their classes.
@@ -239,9 +241,14 @@ class MixtureEstimator(
             )
         return grown_start(source, self._rule(Start()), seed)
 
-    def _keeper(self, checkpoint: str | Path | None) -> EmKeeper:
+    def _keeper(self, checkpoint: str | PathLike[str] | None) -> EmKeeper:
         if checkpoint is None:
             return EmKeeper()
+        if not isinstance(checkpoint, str | PathLike) or not str(checkpoint):
+            raise ParameterError(
+                f"checkpoint={checkpoint!r} is no folder. Expected the path of a folder to keep an "
+                "unfinished fit in, or None."
+            )
         # Only an integer gives the next call the same seeds.
         return FolderKeeper(Path(checkpoint), seeds_given=isinstance(self.random_state, Integral))
 

@@ -8,10 +8,10 @@ from numbers import Integral
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.metrics import adjusted_rand_score
 
 from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.row_sources import check_matrix
 from latentmix.estimators.validation import check_choice, check_number, check_weights, draw_seeds
 from latentmix.kernels.crew import Crew
@@ -154,7 +154,7 @@ def select_n_components(
     check_choice("criterion", criterion, CRITERIA)
     check_choice("covariance_type", covariance_type, ("auto", *GAUSSIAN))
     check_number("reg_covar", reg_covar, least=0)
-    X = check_matrix(BaseEstimator(), X, reset=True, min_rows=2)
+    X = check_matrix(GaussianMixture(), X, reset=True)
     weights = np.ones(len(X)) if sample_weight is None else check_weights(sample_weight, len(X))
     seed = draw_seeds(random_state, 1)[0]
     used = _used(weights, np.random.RandomState(seed), max(sizes))

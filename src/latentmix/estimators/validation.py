@@ -122,10 +122,17 @@ def draw_seeds(random_state: Any, n_seeds: int) -> list[int]:
     return [int(seed) for seed in random_of(random_state).randint(2**31 - 1, size=n_seeds)]
 
 
+def as_floats(values: Any) -> np.ndarray:
+    """Return an array of float64, but none of complex numbers, which NumPy would cut in half."""
+    if np.asarray(values).dtype.kind == "c":
+        raise TypeError("it holds complex numbers")
+    return np.asarray(values, np.float64)
+
+
 def check_weights(weights: Any, n_rows: int) -> np.ndarray:
     """Return sample weights as (N,) float64: finite, not negative, not all 0."""
     try:
-        array = np.asarray(weights, np.float64)
+        array = as_floats(weights)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"sample_weight is no array of numbers ({error}). Give one number for each row."

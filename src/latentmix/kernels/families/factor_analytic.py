@@ -155,7 +155,18 @@ class FactorAnalytic(Gaussian):
         return precisions
 
     def fault(self, precisions: Floats) -> str | None:
-        return None
+        valid = np.isfinite(self.factors(self.from_precisions(precisions))).all(axis=(1, 2))
+        if valid.all():
+            return None
+        component = int(np.argmin(valid))
+        diagonal, low = precisions[component, :, 0], precisions[component, :, 1:]
+        # D x D after all, but for one component and for what is refused alone.
+        least = float(np.linalg.eigvalsh(np.diag(diagonal) - low @ low.T).min())
+        return (
+            f"should be symmetric, positive-definite, but the matrix of component {component} in "
+            f"precisions_init has the least eigenvalue {least:.5g}. Give the inverses of "
+            "covariance matrices."
+        )
 
     def from_precisions(self, precisions: Floats) -> Floats:
         """Return psi and Lambda, side by side, by Woodbury once more."""
