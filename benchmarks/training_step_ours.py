@@ -28,8 +28,11 @@ from serving import serve
 class Ours:
     """The `seed` recipe's training, stopped and continued after any number of steps."""
 
-    def prepare(self, data: str, folder: str) -> dict[str, Any]:
-        """Read or make the rows, build the network, and leave both for the peers in `folder`."""
+    def prepare(self, data: str, folder: str, batch_size: int) -> dict[str, Any]:
+        """Read or make the rows, build the network, and leave both for the peers in `folder`.
+
+        Called again, it starts anew with another batch size.
+        """
         rows = _rows(data)
         recipe = load_recipe("seed").vae
         widths = tuple(recipe.hidden_dims or default_widths(rows.shape[1]))
@@ -37,7 +40,7 @@ class Ours:
         shape = Architecture(rows.shape[1], widths, recipe.latent_dim, "linear", "bernoulli")
         network = Network(shape, rows.mean(axis=0) / 255, keys.init)
         self.rule = Rule(
-            batch_size=recipe.batch_size,
+            batch_size=batch_size,
             learning_rate=recipe.learning_rate,
             schedule=recipe.schedule,
             kl_weight=recipe.kl_weight,
@@ -58,7 +61,7 @@ class Ours:
             "n_parameters": sum(array.size for array in tensors.values()),
             "shape": {"widths": widths, "latent_dim": recipe.latent_dim, "rows": rows.shape},
             "rule": {
-                "batch_size": recipe.batch_size,
+                "batch_size": batch_size,
                 "learning_rate": recipe.learning_rate,
                 "kl_weight": recipe.kl_weight,
             },
