@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
+from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture, select_n_components
 from latentmix.errors import InputError, NotNamedError, ParameterError
 from latentmix.kernels.kmeans import centres as kmeans
 
@@ -454,3 +454,15 @@ def test_as_many_components_as_for_repeated_rows(seed):
     repeated = GaussianMixture("auto", random_state=1).fit(np.repeat(X, weights, axis=0))
     assert found.n_components_ == repeated.n_components_
     np.testing.assert_allclose(found.means_, repeated.means_, atol=1e-9)
+
+
+@pytest.mark.parametrize("total", [1.0, 1e-6])
+def test_weights_that_are_shares_of_one_find_as_many_components(total):
+    random = np.random.RandomState(0)
+    X = 6 * random.randn(3, 2)[random.randint(3, size=500)] + random.randn(500, 2)
+    expected = GaussianMixture("auto", random_state=1).fit(X)
+    shares = np.full(500, total / 500)
+    found = GaussianMixture("auto", random_state=1).fit(X, sample_weight=shares)
+    assert found.n_components_ == expected.n_components_ == 3
+    chosen = select_n_components(X, range(1, 6), sample_weight=shares, random_state=1)
+    assert chosen.n_components == 3

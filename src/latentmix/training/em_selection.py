@@ -130,6 +130,8 @@ class Grower:
     ----------
     x : (N, D)
     weights : (N,), optional
+        How many rows each stands for. Where they sum to less than there are rows, as shares of
+        one do, they are scaled to sum to as many: criteria compare gains with log N.
     rule : EmRule
         What EM follows; its number of components is where growth starts.
     seed : int
@@ -150,7 +152,7 @@ class Grower:
         self.rule = replace(rule, tol=TOLERANCE)
         self.crew = crew
         self.random = np.random.RandomState(seed)
-        self.source = ArraySource(x, weights)
+        self.source = ArraySource(x, None if weights is None else _counts(weights))
         self.fitting = Fitting(self.source, self.rule, seed, crew)
         units = self.fitting.units
         self.rows: Rows = next(iter(self.source.chunks(units.shift, units.scale)))
@@ -275,6 +277,12 @@ class Grower:
         mixture = family.maximise(moments, None, units.reg_covar * self.lengths**2)
         offset = float(self.fitting.summary.seen @ np.log(common)) / self.total
         return Model(family, mixture), self.rows._replace(scale=common), offset
+
+
+def _counts(weights: Floats) -> Floats:
+    """Return weights that sum to the number of rows with weight at least."""
+    n_rows, total = np.count_nonzero(weights), float(weights.sum())
+    return weights * (n_rows / total) if 0 < total < n_rows else weights
 
 
 def halves(points: Float[Floats, "M D"], weights: Float[Floats, " M"]) -> tuple[np.ndarray, float]:
