@@ -397,6 +397,7 @@ def awkward(seed):
     parameters = {
         "n_components": int(rng.choice([1, 2, min(5, n_rows)])),
         "covariance_type": rng.choice(GAUSSIAN),
+        "n_factors": min(2, n_features),
         "init_params": rng.choice(["kmeans", "k-means++", "k-means||", "random"]),
         "acceleration": rng.choice([None, "squarem"]),
         "reg_covar": rng.choice([0.0, 1e-6, 1e-3]),
