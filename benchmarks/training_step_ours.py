@@ -20,8 +20,9 @@ from latentmix.models.mlp import default_widths
 from latentmix.models.named_tensors import to_tensors
 from latentmix.models.vae import Architecture, Network
 from latentmix.runs.recipe import load_recipe
+from latentmix.training.shards import Feed
 from latentmix.training.vae_loop import SECONDS_PER_CALL, start
-from latentmix.training.vae_rule import Rule, advance, epoch_of, named_keys
+from latentmix.training.vae_rule import Rule, advance, named_keys
 from serving import serve
 
 
@@ -50,8 +51,8 @@ class Ours:
             n_epochs=recipe.max_epochs,
         )
         self.training = start(self.rule, keys, network)
-        self.epoch = epoch_of(self.rule, keys, 0)
-        self.rows = jnp.asarray(rows)
+        (device,) = self.training.state.totals.devices()
+        self.feed = Feed(self.rule, keys, rows, device, self.rule.n_epochs)
         self.steps_per_call = 8
         tensors = to_tensors(network)
         np.save(Path(folder, "rows.npy"), rows)
@@ -83,14 +84,14 @@ class Ours:
         """Make one compiled call, up to a step of this epoch; return how many rows it took."""
         training, began = self.training, time.perf_counter()
         first = training.step
-        span = jnp.asarray([first, stop, training.epoch], jnp.int32)
-        state = advance((self.rows, self.epoch, span), self.rule, training.state)
+        span = jnp.asarray([first, stop, 0], jnp.int32)
+        shard = self.feed.at(training.epoch, first)
+        state = advance((shard, span), self.rule, training.state)
         training.state, training.step = jax.block_until_ready(state), stop
         seconds_a_step = (time.perf_counter() - began) / (stop - first)
         self.steps_per_call = max(8, int(SECONDS_PER_CALL / seconds_a_step))
         if stop == self.rule.steps_per_epoch:
             training.epoch, training.step = training.epoch + 1, 0
-            self.epoch = epoch_of(self.rule, training.keys, training.epoch)
         batch_size = self.rule.batch_size
         return min(stop * batch_size, self.rule.n_rows) - first * batch_size
 

@@ -1,6 +1,8 @@
 """The training loop: the same bits however it is cut, stopped or resumed."""
 
 import signal
+import time
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -14,7 +16,8 @@ from latentmix.training import checkpoint, vae_loop
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import EpochEnd, Steps, StopTraining, all_of, nobody
 from latentmix.training.schedules import learning_rate
-from latentmix.training.vae_rule import Rule, epoch_of, kl_weight_at, named_keys
+from latentmix.training.shards import Feed, gathered
+from latentmix.training.vae_rule import Rule, kl_weight_at, named_keys
 
 N, D, L = 150, 12, 2
 ARCHITECTURE = Architecture(D, (16, 8), L, "linear", "bernoulli")
@@ -69,12 +72,75 @@ def test_an_epoch_cut_elsewhere_gives_the_same_bits(rows, monkeypatch):
     assert_same_bits(whole, train(rows))
 
 
+@pytest.mark.parametrize("most_shard_rows", [64, 100])
+def test_an_epoch_in_other_shards_gives_the_same_bits(rows, most_shard_rows):
+    other = train(rows, most_shard_rows=most_shard_rows)
+    assert other.rule.n_shards > 1
+    assert_same_bits(train(rows), other)
+
+
+def test_shards_of_one_batch_give_the_same_to_rounding(rows):
+    # XLA cuts no batch out of a shard that is one, and so rounds elsewhere.
+    one, other = train(rows), train(rows, most_shard_rows=1)
+    assert other.rule.n_shards == other.rule.steps_per_epoch
+    ours, theirs = one.history[-1].train, other.history[-1].train
+    assert ours.objective == pytest.approx(theirs.objective, rel=1e-4)
+
+
+def shards_of(settings, rows, n_epochs):
+    """Yield the shards of so many epochs, each once."""
+    (device,) = jax.numpy.zeros(1).devices()
+    with Feed(settings, named_keys(3), rows, device, n_epochs) as feed:
+        for epoch in range(n_epochs):
+            for step in range(0, settings.steps_per_epoch, settings.steps_per_shard):
+                shard = feed.at(epoch, step)
+                assert feed.at(epoch, step) is shard
+                yield jax.tree.map(np.asarray, shard)
+
+
 def test_every_row_is_seen_once_an_epoch_and_the_last_batch_is_padded():
-    settings = rule()
-    epoch = epoch_of(settings, named_keys(3), 0)
-    assert epoch.order.shape == (160,) == epoch.noise.shape[:1]
-    seen = np.asarray(epoch.order)[np.asarray(epoch.weights) == 1]
-    np.testing.assert_array_equal(np.sort(seen), np.arange(N))
+    settings = rule(most_shard_rows=64)
+    numbered = np.arange(N, dtype=np.float32)[:, None]
+    shards = [*shards_of(settings, numbered, 2)]
+    assert [shard.rows.shape for shard in shards] == [(64, 1)] * 6
+    orders = [
+        np.concatenate([shard.rows[shard.weights == 1, 0] for shard in epoch])
+        for epoch in (shards[:3], shards[3:])
+    ]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(N))
+    assert not np.array_equal(*orders)
+    noise = np.concatenate([shard.noise for shard in shards])
+    assert len(np.unique(noise)) == noise.size
+
+
+def test_rows_are_gathered_in_the_order_asked_for():
+    rows = np.random.RandomState(0).randint(0, 256, (9000, 3)).astype(np.uint8)
+    numbers = np.random.RandomState(1).permutation(9000)[:8500]
+    found = gathered(rows, numbers, 8600)
+    np.testing.assert_array_equal(found[:8500], rows[numbers])
+    assert not found[8500:].any()
+
+
+def test_the_next_shard_is_gathered_while_one_is_trained_on_and_no_other():
+    class Counted(np.ndarray):
+        reads: ClassVar[list[int]] = []
+
+        def __getitem__(self, numbers):
+            if isinstance(numbers, np.ndarray) and len(numbers) > 1:
+                self.reads.append(len(numbers))
+            return np.asarray(super().__getitem__(numbers))
+
+    rows = np.zeros((N, D), np.uint8).view(Counted)
+    feed = shards_of(rule(most_shard_rows=64), rows, 1)
+    next(feed)
+    deadline = time.monotonic() + 30
+    while len(Counted.reads) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert Counted.reads == [64, 64]
+    assert len([*feed]) == 2
+    assert Counted.reads == [64, 64, 22]
 
 
 def test_padding_does_not_count(rows):

@@ -35,6 +35,7 @@ from latentmix.models.posteriors import HEADS, Posterior
 from latentmix.models.vae import Architecture, Network
 from latentmix.training.events import Listener, all_of, nobody
 from latentmix.training.schedules import SCHEDULES
+from latentmix.training.shards import most_shard_rows
 from latentmix.training.vae_loop import Training, run, start
 from latentmix.training.vae_rule import Keys, Rule, named_keys
 
@@ -450,6 +451,7 @@ class VAE(
             max(int(self.max_epochs), math.ceil(self.min_steps / steps_per_epoch)),
             float(self.learning_rate_warmup),
             None if self.clip_norm is None else float(self.clip_norm),
+            most_shard_rows(rows),
         )
         keys = named_keys(seed)
         return start(rule, keys, self._untrained(rows, keys), self.patience)

@@ -12,6 +12,7 @@ import optax
 from latentmix.errors import InputError
 from latentmix.estimators.validation import check_rows, draw_seeds
 from latentmix.estimators.verbosity import print_epoch
+from latentmix.training.shards import most_shard_rows
 from latentmix.training.vae_loop import Training, copied, start, take_block
 from latentmix.training.vae_rule import Rule, named_keys
 
@@ -85,6 +86,7 @@ def _training(vae: Any, rows: np.ndarray, seed: int) -> Training:
         n_epochs=0,
         # Adam's state is of one shape, whether gradients are clipped in this block or not.
         clip_norm=math.inf if vae.clip_norm is None else float(vae.clip_norm),
+        most_shard_rows=most_shard_rows(rows),
     )
     keys = named_keys(seed)
     if not hasattr(vae, "network_"):

@@ -1,7 +1,8 @@
 """The loop around the compiled training steps: epochs, progress, and a clean stop.
 
-An epoch is called in pieces of about half a second, so that news, Ctrl-C and SIGTERM fall
-between two calls; the answer does not depend on where it was cut.
+Rows come in shards (`training.shards`), and a shard is called in pieces of about half a second,
+so that news, Ctrl-C and SIGTERM fall between two calls; the answer does not depend on where it
+was cut.
 """
 
 from __future__ import annotations
@@ -22,16 +23,8 @@ from latentmix.models import inference
 from latentmix.models.vae import Network
 from latentmix.training.events import Averages, EpochEnd, Listener, Steps, StopTraining
 from latentmix.training.interrupts import deliver, held_back
-from latentmix.training.vae_rule import (
-    Epoch,
-    Keys,
-    Rule,
-    State,
-    advance,
-    epoch_of,
-    init,
-    kl_weight_at,
-)
+from latentmix.training.shards import Feed, Rows
+from latentmix.training.vae_rule import Keys, Rule, Shard, State, advance, init, kl_weight_at
 
 SECONDS_PER_CALL = 0.5
 
@@ -98,7 +91,7 @@ def start(rule: Rule, keys: Keys, network: Network, patience: int | None = None)
 
 def run(
     training: Training,
-    rows: np.ndarray,
+    rows: Rows,
     validation: np.ndarray | None,
     listener: Listener,
     save: Callable[[Training], None],
@@ -124,22 +117,18 @@ def run(
         If the objective or a weight is no longer finite; the training is then back at the last
         good epoch's end.
     """
-    device_rows = jnp.asarray(rows)
-    pace = _Pace(training.rule.steps_per_epoch)
-    with held_back() as pending:
+    rule, pace = training.rule, _Pace(training.rule.steps_per_shard)
+    with held_back() as pending, _feed(training, rows, rule.n_epochs or None) as feed:
         while training.stop_reason is None:
             good = copied(training.state), training.step
-            epoch = epoch_of(training.rule, training.keys, training.epoch)
             try:
-                while training.step < training.rule.steps_per_epoch:
-                    _call(training, (device_rows, epoch), pace)
+                while training.step < rule.steps_per_epoch and not training.stopped:
+                    _call(training, feed.at(training.epoch, training.step), pace)
                     _check_finite(training)
                     _tell(training, _progress(training), listener)
                     if pending.number is not None:
                         save(training)
                     deliver(pending)
-                    if training.stopped:
-                        break
             except ParameterError:
                 training.state, training.step = good
                 save(training)
@@ -149,7 +138,7 @@ def run(
     return training.network
 
 
-def take_block(training: Training, rows: np.ndarray) -> EpochEnd:
+def take_block(training: Training, rows: Rows) -> EpochEnd:
     """Take one epoch's steps over rows that are seen once, and return their averages.
 
     Raises
@@ -157,12 +146,17 @@ def take_block(training: Training, rows: np.ndarray) -> EpochEnd:
     ParameterError
         As `run`.
     """
-    pace = _Pace(training.rule.steps_per_epoch)
-    fixed = (jnp.asarray(rows), epoch_of(training.rule, training.keys, training.epoch))
-    while training.step < training.rule.steps_per_epoch:
-        _call(training, fixed, pace)
-        _check_finite(training)
+    pace = _Pace(training.rule.steps_per_shard)
+    with _feed(training, rows, training.epoch + 1) as feed:
+        while training.step < training.rule.steps_per_epoch:
+            _call(training, feed.at(training.epoch, training.step), pace)
+            _check_finite(training)
     return end_epoch(training, None)
+
+
+def _feed(training: Training, rows: Rows, end: int | None) -> Feed:
+    (device,) = training.state.totals.devices()
+    return Feed(training.rule, training.keys, rows, device, end)
 
 
 def _tell(training: Training, event: Steps | EpochEnd, listener: Listener) -> None:
@@ -207,12 +201,15 @@ def _finite(arrays: list[Array]) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in arrays]))
 
 
-def _call(training: Training, fixed: tuple[Array, Epoch], pace: _Pace) -> None:
+def _call(training: Training, shard: Shard, pace: _Pace) -> None:
     """Make one compiled call of as many steps as take about `SECONDS_PER_CALL`."""
-    stop = min(training.step + pace.steps, training.rule.steps_per_epoch)
-    span = jnp.asarray([training.step, stop, training.epoch], jnp.int32)
+    rule, step = training.rule, training.step
+    first = step - step % rule.steps_per_shard  # of the shard, in the epoch
+    stop = min(step + pace.steps, first + rule.steps_per_shard, rule.steps_per_epoch)
+    before = training.epoch * rule.steps_per_epoch + first
+    span = jnp.asarray([step - first, stop - first, before], jnp.int32)
     began = time.perf_counter()
-    state = advance((*fixed, span), training.rule, training.state)
+    state = advance((shard, span), rule, training.state)
     # JAX leaves this function untyped.
     training.state, training.step = jax.block_until_ready(state), stop  # type: ignore[no-untyped-call]
     took = time.perf_counter() - began

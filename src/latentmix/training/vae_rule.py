@@ -1,21 +1,23 @@
 """The VAE's training rule: what one step does, and a compiled run of many.
 
 `init` makes the state, `advance` takes it from one step of an epoch to another inside one
-compiled loop, over data that stay on the device (as bytes, for images). Every random number
-is a function of (seed, epoch, row), so an epoch cut into other calls gives the same bits.
+compiled loop, over a shard of rows on the device (as bytes, for images). Every random number
+is a function of (seed, epoch, place in the epoch), so an epoch cut into other shards or calls
+gives the same bits.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from latentmix.models.vae import Network, prepare
 from latentmix.training.schedules import learning_rate
@@ -40,6 +42,8 @@ class Rule:
         Share of all steps, [0, 1], over which the learning rate rises linearly.
     clip_norm : float, optional
         Longer gradients, over all weights together, are shortened to this Euclidean norm.
+    most_shard_rows : int
+        How many rows may be on the device at once; an epoch is cut into shards of equal size.
     """
 
     batch_size: int
@@ -52,6 +56,7 @@ class Rule:
     n_epochs: int
     learning_rate_warmup: float = 0.0
     clip_norm: float | None = None
+    most_shard_rows: int = 2**31 - 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,6 +68,22 @@ class Rule:
         """The number of steps in all."""
         return self.steps_per_epoch * self.n_epochs
 
+    @property
+    def steps_per_shard(self) -> int:
+        """The number of batches in a shard; the last shard is padded, by as little as can be."""
+        most = max(1, self.most_shard_rows // self.batch_size)
+        return math.ceil(self.steps_per_epoch / math.ceil(self.steps_per_epoch / most))
+
+    @property
+    def n_shards(self) -> int:
+        """The number of shards in an epoch."""
+        return math.ceil(self.steps_per_epoch / self.steps_per_shard)
+
+    @property
+    def rows_per_shard(self) -> int:
+        """The number of rows in a shard, padding included."""
+        return self.steps_per_shard * self.batch_size
+
 
 class State(NamedTuple):
     """Everything a step changes. `totals` sums [reconstruction, kl, objective] over the epoch."""
@@ -72,14 +93,13 @@ class State(NamedTuple):
     totals: Float[Array, " 3"]
 
 
-class Epoch(NamedTuple):
-    """One pass over the rows: their order, padded to whole batches, and their noise.
+class Shard(NamedTuple):
+    """Some of an epoch's batches, one after the other, and their noise.
 
-    Padding repeats row 0 with weight 0, so the last batch is weighted, not dropped. The noise
-    is drawn for the whole epoch at once, outside the loop.
+    Padding has weight 0, so the epoch's last batch is weighted, not dropped.
     """
 
-    order: Int[Array, " S"]
+    rows: Shaped[Array, "S D"]
     weights: Float[Array, " S"]
     noise: Float[Array, "S L"]
 
@@ -113,17 +133,22 @@ def init(rule: Rule, network: Network) -> State:
     return State(network, _optimiser(rule).init(parameters), jnp.zeros(3, jnp.float32))
 
 
-def epoch_of(rule: Rule, keys: Keys, number: int) -> Epoch:
-    """Return epoch `number`'s shuffled order and its noise."""
-    order = jax.random.permutation(jax.random.fold_in(keys.order, number), rule.n_rows)
-    n_padded = rule.steps_per_epoch * rule.batch_size
-    padding = n_padded - rule.n_rows
-    noise_key = jax.random.fold_in(keys.noise, number)
-    return Epoch(
-        jnp.pad(order.astype(jnp.int32), (0, padding)),
-        jnp.pad(jnp.ones(rule.n_rows, jnp.float32), (0, padding)),
-        jax.random.normal(noise_key, (n_padded, rule.latent_dim), jnp.float32),
-    )
+def order_of(rule: Rule, keys: Keys, epoch: int) -> Int[Array, " N"]:
+    """Return the shuffled order of an epoch's rows."""
+    order = jax.random.permutation(jax.random.fold_in(keys.order, epoch), rule.n_rows)
+    return order.astype(jnp.int32)
+
+
+@partial(jax.jit, static_argnums=0)
+def noise_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S L"]:
+    """Return the standard normal noise of an epoch's shard: of each place in the epoch, its own."""
+    key = jax.random.fold_in(keys.noise, epoch)
+    places = shard * rule.rows_per_shard + jnp.arange(rule.rows_per_shard)
+
+    def at(place: Array) -> Array:
+        return jax.random.normal(jax.random.fold_in(key, place), (rule.latent_dim,), jnp.float32)
+
+    return jax.vmap(at)(places)
 
 
 def kl_weight_at(rule: Rule, step: Array) -> Float[Array, ""]:
@@ -146,20 +171,20 @@ def objective(
 
 
 @eqx.filter_jit(donate="all-except-first")
-def advance(fixed: tuple[Array, Epoch, Array], rule: Rule, state: State) -> State:
-    """Take some of an epoch's training steps, compiled as one loop.
+def advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
+    """Take some of a shard's training steps, compiled as one loop.
 
     Parameters
     ----------
-    fixed : (rows, epoch, span)
-        The training rows (N, D), bytes or float32; the epoch; and the int32 numbers [first step,
-        step to stop before, epoch's number], an array, so that cutting an epoch elsewhere
-        compiles nothing anew. Not consumed.
+    fixed : (shard, span)
+        The shard, and the int32 numbers [first step, step to stop before, both within the shard;
+        the shard's first step within the whole training]: an array, so that cutting a shard
+        elsewhere compiles nothing anew. Not consumed.
     rule : Rule
     state : State
         Consumed: its buffers are reused.
     """
-    rows, epoch, (first, stop, number) = fixed
+    shard, (first, stop, before) = fixed
     optimiser = _optimiser(rule)
     parameters, rest = eqx.partition(state.network, eqx.is_inexact_array)
 
@@ -168,14 +193,12 @@ def advance(fixed: tuple[Array, Epoch, Array], rule: Rule, state: State) -> Stat
 
     def step(i: Array, carry: tuple[Network, optax.OptState, Array]):  # type: ignore[no-untyped-def]
         parameters, optimiser_state, totals = carry
-        chosen, weights, noise = (
+        rows, weights, noise = (
             jax.lax.dynamic_slice_in_dim(array, i * rule.batch_size, rule.batch_size)
-            for array in epoch
+            for array in shard
         )
-        kl_weight = kl_weight_at(rule, number * rule.steps_per_epoch + i)
-        gradient, sums = jax.grad(loss, has_aux=True)(
-            parameters, rows[chosen], noise, weights, kl_weight
-        )
+        kl_weight = kl_weight_at(rule, before + i)
+        gradient, sums = jax.grad(loss, has_aux=True)(parameters, rows, noise, weights, kl_weight)
         updates, optimiser_state = optimiser.update(gradient, optimiser_state)
         return optax.apply_updates(parameters, updates), optimiser_state, totals + sums
 

@@ -1,0 +1,136 @@
+"""An epoch's rows, shard by shard: one is gathered on a thread while the last is trained on.
+
+So rows can be more than memory holds: of a memory map there are two shards in memory, and pages
+that the system takes back when it needs them. The order is one shuffle of all rows, and neither
+answer nor bits depend on where the rows lie.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentmix.models.blocks import blocks
+from latentmix.training.vae_rule import Keys, Rule, Shard, noise_of, order_of
+
+BYTES_PER_SHARD = 1 << 26
+# Rows are read in the order in which they lie, so many at a time.
+ROWS_PER_READ = 4096
+
+
+class Rows(Protocol):
+    """Rows as the network takes them, (N, D) bytes or float32: an array, or what reads like it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, numbers: np.ndarray, /) -> np.ndarray: ...
+
+
+def most_shard_rows(rows: Rows) -> int:
+    """Return how many rows a shard may hold."""
+    return max(1, BYTES_PER_SHARD // rows[np.arange(1)].nbytes)
+
+
+class _Place(NamedTuple):
+    """Where a shard stands: its epoch, and its number within that."""
+
+    epoch: int
+    number: int
+
+
+class Feed:
+    """The shards of a training, asked for in their order. As a context, it ends its thread.
+
+    Parameters
+    ----------
+    rule : Rule
+    keys : Keys
+    rows : (N, D)
+    device : jax.Device
+        Where shards are put.
+    end : int, optional
+        The epoch before which no shard is asked for any more; None is not known.
+    """
+
+    def __init__(
+        self, rule: Rule, keys: Keys, rows: Rows, device: jax.Device, end: int | None
+    ) -> None:
+        self._rule, self._keys, self._rows = rule, keys, rows
+        self._device, self._end = device, end
+        self._order: tuple[int, np.ndarray] | None = None
+        self._thread = ThreadPoolExecutor(1, "latentmix-shards")
+        self._here: tuple[_Place, Shard] | None = None
+        self._coming: tuple[_Place, Future[Shard]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def at(self, epoch: int, step: int) -> Shard:
+        """Return the shard that holds an epoch's step, and have the next one gathered."""
+        place = _Place(epoch, step // self._rule.steps_per_shard)
+        if self._here is None or self._here[0] != place:
+            self._here = None  # two shards are in memory, never three
+            self._here = place, self._arrived(place)
+            self._coming = self._begun(self._after(place))
+        return self._here[1]
+
+    def _arrived(self, place: _Place) -> Shard:
+        coming = self._coming
+        if coming is None or coming[0] != place:
+            coming = self._begun(place)
+        assert coming is not None
+        self._coming = None
+        return coming[1].result()
+
+    def _after(self, place: _Place) -> _Place:
+        epoch, number = place
+        last = number + 1 == self._rule.n_shards
+        return _Place(epoch + 1, 0) if last else _Place(epoch, number + 1)
+
+    def _begun(self, place: _Place) -> tuple[_Place, Future[Shard]] | None:
+        if place.epoch == self._end:
+            return None
+        return place, self._thread.submit(self._gathered, place)
+
+    def _gathered(self, place: _Place) -> Shard:
+        """Gather a shard. JAX's settings belong to a thread: they are made here again."""
+        rule, (epoch, number) = self._rule, place
+        with jax.enable_x64(False), jax.default_device(self._device):
+            numbers = self._order_of(epoch)[number * rule.rows_per_shard :][: rule.rows_per_shard]
+            weights = np.zeros(rule.rows_per_shard, np.float32)
+            weights[: len(numbers)] = 1.0
+            rows = gathered(self._rows, numbers, rule.rows_per_shard)
+            noise = noise_of(rule, self._keys, jnp.asarray(epoch), jnp.asarray(number))
+            shard = Shard(jnp.asarray(rows), jnp.asarray(weights), noise)
+            return jax.block_until_ready(shard)  # type: ignore[no-any-return,no-untyped-call]
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        """Return the order of an epoch's rows; the last one's is kept."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = None
+            self._order = epoch, np.asarray(order_of(self._rule, self._keys, epoch))
+        return self._order[1]
+
+
+def gathered(rows: Rows, numbers: np.ndarray, size: int) -> np.ndarray:
+    """Return the rows of the given numbers, in their order, and zeros up to `size` rows."""
+    one = rows[numbers[:1]]
+    out = np.zeros((size, *one.shape[1:]), one.dtype)
+    places = np.argsort(numbers)
+    for block in blocks(len(numbers), ROWS_PER_READ):
+        some = places[block]
+        out[some] = rows[numbers[some]]
+    return out
