@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from latentmix.data import Rows
 from latentmix.errors import TrainingWarning
 from latentmix.metrics import active_dimensions
 from latentmix.models import inference
@@ -24,13 +25,15 @@ LEAST_LIVE: Final = 0.05
 LEAST_ACTIVE: Final = 0.25
 
 
-def warn_of_network(vae: Any, rows: np.ndarray) -> None:
+def warn_of_network(vae: Any, rows: Rows) -> None:
     """Warn of a dead layer, or else of a collapsed posterior; `rows` are prepared, (N, D)."""
-    if len(rows) < FEWEST_ROWS or not (rows != rows[0]).any():
+    if len(rows) < FEWEST_ROWS:
         return
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(int)]
-    posterior = inference.posterior(vae.network_, rows)
-    problem = _dead_layer(vae, rows, posterior) or _collapse(vae, posterior)
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(int)]
+    if not (some != some[0]).any():
+        return
+    posterior = inference.posterior(vae.network_, some)
+    problem = _dead_layer(vae, some, posterior) or _collapse(vae, posterior)
     if problem is not None:
         warnings.warn(problem, TrainingWarning, stacklevel=3)
 

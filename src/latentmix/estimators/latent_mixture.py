@@ -23,6 +23,7 @@ from sklearn.base import (
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from latentmix.data import Rows
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
@@ -33,7 +34,7 @@ from latentmix.estimators.vae import SCORE_DRAWS, VAE, Keeper
 from latentmix.estimators.validation import (
     check_choice,
     check_number,
-    check_rows,
+    check_readable,
     check_verbosity,
     draw_seeds,
     random_of,
@@ -161,7 +162,7 @@ class LatentMixture(
         vae_seed, draw_seed, mixture_seed = draw_seeds(self.random_state, 3)
         vae = _prepared(VAE() if self.vae is None else self.vae, vae_seed, self.verbose)
         mixture = _prepared(self._mixture(), mixture_seed, self.verbose)
-        X = check_rows(self, X, reset=True)
+        X = check_readable(self, X, reset=True)
         if isinstance(mixture.n_components, Integral) and len(X) < mixture.n_components:
             raise InputError(
                 f"X has n_samples={len(X)} rows but n_components={mixture.n_components}. Expected "
@@ -322,9 +323,9 @@ class LatentMixture(
         joint: np.ndarray = weights * self.class_probs_[:, chosen[0]]
         return joint
 
-    def _checked(self, X: Any) -> np.ndarray:
+    def _checked(self, X: Any) -> Rows:
         check_is_fitted(self, "mixture_")
-        return check_rows(self, X, reset=False)
+        return check_readable(self, X, reset=False)
 
     def _check_parameters(self) -> None:
         check_choice("latents", self.latents, LATENTS)

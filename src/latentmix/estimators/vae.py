@@ -14,15 +14,17 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from latentmix.data import Rows, RowView
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_network
 from latentmix.estimators.saving import SaveMixin
+from latentmix.estimators.units import PreparedRows, extent_of, mean_of, moments_of
 from latentmix.estimators.vae_online import OnlineVaeMixin
 from latentmix.estimators.validation import (
     check_choice,
     check_finite,
     check_number,
-    check_rows,
+    check_readable,
     check_verbosity,
     draw_seeds,
     random_of,
@@ -218,7 +220,7 @@ class VAE(
             If a hidden layer is dead, or the posterior has collapsed.
         """
         self._check_parameters()
-        X = check_rows(self, X, reset=True)
+        X = check_readable(self, X, reset=True)
         seed = draw_seeds(self.random_state, 1)[0]
         self._stream = None
         if validation_data is None:
@@ -342,9 +344,9 @@ class VAE(
         rows = self._validated(X)
         return inference.posterior(self.network_, rows)
 
-    def _validated(self, X: Any) -> np.ndarray:
+    def _validated(self, X: Any) -> Rows:
         check_is_fitted(self, "architecture_")
-        return self._prepared(check_rows(self, X, reset=False))
+        return self._prepared(check_readable(self, X, reset=False))
 
     def _check_parameters(self) -> None:
         check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
@@ -368,7 +370,7 @@ class VAE(
         for width in () if self.hidden_dims is None else self.hidden_dims:
             check_number("hidden_dims' width", width, kind=Integral, least=1)
 
-    def _learn_units(self, X: np.ndarray) -> None:
+    def _learn_units(self, X: Rows) -> None:
         """Choose the likelihood and the units of the prepared inputs."""
         n_features = X.shape[1]
         likelihood = self.likelihood
@@ -377,11 +379,10 @@ class VAE(
         self.architecture_ = self._architecture(n_features, likelihood)
         self.shift_, self.scale_ = np.zeros(n_features), np.ones(n_features)
         if likelihood == "gaussian":
-            self.shift_ = X.mean(axis=0, dtype=np.float64)
-            deviation = X.std(axis=0, dtype=np.float64)
+            self.shift_, deviation = moments_of(X)
             # A constant feature keeps its units: there is nothing to scale by.
             self.scale_ = np.where(deviation > 0, deviation, 1.0)
-        elif X.dtype == np.uint8 and X.max() > 1:
+        elif X.dtype == np.uint8 and extent_of(X)[1] > 1:
             self.scale_ = np.full(n_features, 255.0)
 
     def _architecture(self, n_features: int, likelihood: str) -> Architecture:
@@ -390,18 +391,23 @@ class VAE(
             n_features, tuple(int(w) for w in widths), int(self.latent_dim), self.heads, likelihood
         )
 
-    def _prepared(self, X: np.ndarray) -> np.ndarray:
+    def _prepared(self, X: Rows) -> Rows:
         """Return what the network is given: bytes as they are, floats in prepared units."""
         if self.likelihood_ == "gaussian":
-            return ((X - self.shift_) / self.scale_).astype(np.float32)
+            return PreparedRows(X, self._standardised, np.dtype(np.float32))
         if X.dtype == np.uint8 and self.scale_[0] == 255.0:
             return X
-        if X.size and (X.min() < 0 or X.max() > 1):
+        low, high = extent_of(X) if len(X) else (0.0, 1.0)
+        if low < 0 or high > 1:
             raise InputError(
-                f"X holds values in [{X.min():.4g}, {X.max():.4g}] but likelihood="
+                f"X holds values in [{low:.4g}, {high:.4g}] but likelihood="
                 f"{self.likelihood_!r} needs [0, 1]. Rescale X or use likelihood='gaussian'."
             )
-        return X.astype(np.float32)
+        return PreparedRows(X, _as_float32, np.dtype(np.float32))
+
+    def _standardised(self, X: np.ndarray) -> np.ndarray:
+        standardised: np.ndarray = ((X - self.shift_) / self.scale_).astype(np.float32)
+        return standardised
 
     def in_output_units(self, X: np.ndarray) -> np.ndarray:
         """Return rows in the units of `inverse_transform`: to be shown beside reconstructions."""
@@ -412,7 +418,7 @@ class VAE(
             return prepared
         return prepared * self.scale_ + self.shift_
 
-    def _held_out(self, X: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _held_out(self, X: Rows, seed: int) -> tuple[Rows, Rows | None]:
         """Return the rows to train on and those to judge by, if any are asked for."""
         if self.validation_fraction is None:
             if self.patience is not None:
@@ -429,7 +435,7 @@ class VAE(
             )
         chosen = np.zeros(len(X), bool)
         chosen[np.random.RandomState(seed).permutation(len(X))[:n_held_out]] = True
-        return X[~chosen], X[chosen]
+        return RowView(X, np.flatnonzero(~chosen)), RowView(X, np.flatnonzero(chosen))
 
     def _keep(self, training: Training) -> None:
         """Take over what a training has come to."""
@@ -437,7 +443,7 @@ class VAE(
         self.best_epoch_ = training.best_epoch
         self.stop_reason_ = training.stop_reason
 
-    def _start(self, rows: np.ndarray, seed: int) -> Training:
+    def _start(self, rows: Rows, seed: int) -> Training:
         batch_size = min(int(self.batch_size), len(rows))
         steps_per_epoch = math.ceil(len(rows) / batch_size)
         rule = Rule(
@@ -456,11 +462,14 @@ class VAE(
         keys = named_keys(seed)
         return start(rule, keys, self._untrained(rows, keys), self.patience)
 
-    def _untrained(self, rows: np.ndarray, keys: Keys) -> Network:
+    def _untrained(self, rows: Rows, keys: Keys) -> Network:
         """Return a network before its first step; rows are prepared."""
         unit = 255.0 if rows.dtype == np.uint8 else 1.0
-        feature_means = rows.mean(axis=0, dtype=np.float64) / unit
-        return Network(self.architecture_, feature_means, keys.init)
+        return Network(self.architecture_, mean_of(rows) / unit, keys.init)
+
+
+def _as_float32(X: np.ndarray) -> np.ndarray:
+    return X.astype(np.float32)
 
 
 def _nowhere(training: Training) -> None:

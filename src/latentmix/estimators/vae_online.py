@@ -6,11 +6,11 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 
+from latentmix.data import Rows
 from latentmix.errors import InputError
-from latentmix.estimators.validation import check_rows, draw_seeds
+from latentmix.estimators.validation import check_readable, draw_seeds
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.training.shards import most_shard_rows
 from latentmix.training.vae_loop import Training, copied, start, take_block
@@ -54,7 +54,7 @@ class OnlineVaeMixin:
         """
         self._check_parameters()
         begins = not hasattr(self, "network_")
-        X = check_rows(self, X, reset=begins)
+        X = check_readable(self, X, reset=begins)
         if begins:
             self._learn_units(X)
         else:
@@ -73,7 +73,7 @@ class OnlineVaeMixin:
         return self
 
 
-def _training(vae: Any, rows: np.ndarray, seed: int) -> Training:
+def _training(vae: Any, rows: Rows, seed: int) -> Training:
     """Return the training that the block continues, in memory of its own."""
     rule = Rule(
         batch_size=min(int(vae.batch_size), len(rows)),

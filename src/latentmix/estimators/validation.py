@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from latentmix.data import Rows, RowView, load
 from latentmix.errors import InputError, ParameterError, unknown_name
 
 # Floats first: what is neither float nor byte becomes float64.
@@ -48,6 +50,25 @@ def check_rows(
     if not missing:
         check_finite(X, "X")
     return np.asarray(X)
+
+
+def check_readable(estimator: Any, X: Any, *, reset: bool) -> Rows:
+    """Return rows that can be read by number, (N, D), with every value finite.
+
+    A path is read by :func:`latentmix.data.load`, large files as memory maps; a `RowView` stays
+    what it is, and so does an array in memory or mapped.
+
+    Raises
+    ------
+    InputError
+        As `check_rows`, and if a file cannot be used.
+    """
+    if isinstance(X, str | Path):
+        X = load(X).X
+    if not isinstance(X, RowView):
+        return check_rows(estimator, X, reset=reset)
+    check_rows(estimator, X[:1], reset=reset)
+    return X
 
 
 def check_finite(X: np.ndarray, name: str) -> None:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentmix.data import Rows
+
 ROWS_PER_BLOCK = 4096
 
 
@@ -28,7 +30,7 @@ def _padded(rows: np.ndarray, size: int) -> np.ndarray:
     return np.pad(rows, ((0, missing),) + ((0, 0),) * (rows.ndim - 1)) if missing else rows
 
 
-def map_blocks(function: Callable[..., Any], fixed: Any, *rows: np.ndarray) -> Any:
+def map_blocks(function: Callable[..., Any], fixed: Any, *rows: Rows) -> Any:
     """Apply a compiled ``function(fixed, *blocks)`` to all rows; return its arrays, joined.
 
     Parameters
@@ -37,7 +39,7 @@ def map_blocks(function: Callable[..., Any], fixed: Any, *rows: np.ndarray) -> A
         Row by row: its outputs, a pytree of arrays, have the blocks' first axis.
     fixed : pytree
         What every call gets: a network, keys, draws.
-    *rows : arrays of N rows each
+    *rows : arrays, or what reads like them, of N rows each
         The last block is padded with zeros, and the padding's answers are cut off.
 
     Returns

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from latentmix.data import Rows
 from latentmix.kernels.elbo import kl_to_standard_normal, log_normal, reparameterise
 from latentmix.models.arrays import ArrayT
 from latentmix.models.blocks import map_blocks
@@ -84,7 +85,7 @@ def _draws(fixed: tuple[Network, Array], x: Array) -> Draws[Array]:
     )
 
 
-def posterior(network: Network, rows: np.ndarray) -> Posterior[np.ndarray]:
+def posterior(network: Network, rows: Rows) -> Posterior[np.ndarray]:
     """Return q(z|x) of each row: mean and log-variance, (N, L) each."""
     answer: Posterior[np.ndarray] = map_blocks(_posterior, network, rows)
     return answer
@@ -104,13 +105,13 @@ def sample_from(network: Network, z: np.ndarray, seed: int) -> np.ndarray:
     return shown
 
 
-def terms(network: Network, rows: np.ndarray, noise: np.ndarray) -> Terms[np.ndarray]:
+def terms(network: Network, rows: Rows, noise: np.ndarray) -> Terms[np.ndarray]:
     """Return the ELBO's terms at the given noise, one draw a row."""
     answer: Terms[np.ndarray] = map_blocks(_terms, network, rows, noise)
     return answer
 
 
-def draws(network: Network, rows: np.ndarray, noise: np.ndarray) -> Draws[np.ndarray]:
+def draws(network: Network, rows: Rows, noise: np.ndarray) -> Draws[np.ndarray]:
     """Return the bound's ingredients at S draws shared by all rows; noise is (S, L)."""
     answer: Draws[np.ndarray] = map_blocks(_draws, (network, jnp.asarray(noise)), rows)
     return answer

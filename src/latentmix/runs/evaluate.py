@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from latentmix.data import Dataset, read_labels
+from latentmix.data import Dataset, RowView, read_labels
 from latentmix.runs.opened import OpenRun, open_run, read_data, rows_for
 from latentmix.runs.parts import read_latents
 from latentmix.runs.request import sha256_of
@@ -45,7 +45,7 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
     X = rows_for(run, dataset)
     numbers, part = _scored_rows(run, dataset, X)
     labels = np.full(len(X), -1) if dataset.labels is None else dataset.labels
-    labels, rows = labels[numbers], X[numbers]
+    labels, rows = labels[numbers], RowView(X, numbers)
     means = run.model.transform(rows)
     return {
         "data": dataset.source,

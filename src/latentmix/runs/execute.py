@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from latentmix.data import split
+from latentmix.data import RowView, split
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.latent_mixture import LATENTS
@@ -169,7 +169,7 @@ def _metrics(
     request: Request, models: Sequence[LatentMixture], latents: Latents, parts: Parts
 ) -> dict[str, Any]:
     """Return what metrics.json holds, but for the wall time."""
-    test = request.dataset.X[parts.numbers("test")]
+    test = RowView(request.dataset.X, parts.numbers("test"))
     return {
         "format": 1,
         "data": {"name": request.dataset.name, "rows": parts.sizes()},
@@ -194,9 +194,9 @@ def _fit(
         random_state=request.seed,
     )
     listener(Stage(f"Training on {len(parts.split.train):,} rows"))
-    validation = X[parts.numbers("validation")]
+    validation = RowView(X, parts.numbers("validation"))
     model.fit(
-        X[parts.numbers("train")],
+        RowView(X, parts.numbers("train")),
         validation_data=validation if len(validation) else None,
         listener=listener,
         keeper=checkpoint,

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from latentmix.data import Dataset, Labels, Split
+from latentmix.data import Dataset, Labels, Rows, RowView, Split
 from latentmix.estimators import LatentMixture
 from latentmix.storage.files import write_csv, write_tensors
 from latentmix.storage.manifest import Sealed
@@ -77,9 +77,9 @@ class Latents:
         return self.z if kind == "z" else self.means["train"]
 
 
-def encode(model: LatentMixture, X: np.ndarray, parts: Parts, seed: int) -> Latents:
+def encode(model: LatentMixture, X: Rows, parts: Parts, seed: int) -> Latents:
     """Return the latents of every row of X."""
-    rows = {part: X[parts.numbers(part)] for part in PARTS}
+    rows = {part: RowView(X, parts.numbers(part)) for part in PARTS}
     z = model.latents_ if model.latents == "z" else model.vae_.sample_posterior(rows["train"], seed)
     nothing = np.zeros((0, z.shape[1]), z.dtype)
     means = {part: model.transform(x) if len(x) else nothing for part, x in rows.items()}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from latentmix import metrics
+from latentmix.data import Rows
 from latentmix.estimators import GaussianMixture, LatentMixture
 from latentmix.runs.parts import Latents, Parts
 
@@ -85,7 +86,7 @@ def clustering_scores(
 
 
 def density_scores(
-    model: LatentMixture, X: np.ndarray, means: np.ndarray, n_draws: int
+    model: LatentMixture, X: Rows, means: np.ndarray, n_draws: int
 ) -> dict[str, Any]:
     """Return the ELBO and its terms on rows, in nats, at KL weight 1 whatever the recipe's.
 

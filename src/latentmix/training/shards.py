@@ -9,26 +9,19 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentmix.data import Rows
 from latentmix.models.blocks import blocks
 from latentmix.training.vae_rule import Keys, Rule, Shard, noise_of, order_of
 
 BYTES_PER_SHARD = 1 << 26
 # Rows are read in the order in which they lie, so many at a time.
 ROWS_PER_READ = 4096
-
-
-class Rows(Protocol):
-    """Rows as the network takes them, (N, D) bytes or float32: an array, or what reads like it."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, numbers: np.ndarray, /) -> np.ndarray: ...
 
 
 def most_shard_rows(rows: Rows) -> int:

@@ -18,12 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from latentmix.data import Rows
 from latentmix.errors import ParameterError
 from latentmix.models import inference
 from latentmix.models.vae import Network
 from latentmix.training.events import Averages, EpochEnd, Listener, Steps, StopTraining
 from latentmix.training.interrupts import deliver, held_back
-from latentmix.training.shards import Feed, Rows
+from latentmix.training.shards import Feed
 from latentmix.training.vae_rule import Keys, Rule, Shard, State, advance, init, kl_weight_at
 
 SECONDS_PER_CALL = 0.5
@@ -92,7 +93,7 @@ def start(rule: Rule, keys: Keys, network: Network, patience: int | None = None)
 def run(
     training: Training,
     rows: Rows,
-    validation: np.ndarray | None,
+    validation: Rows | None,
     listener: Listener,
     save: Callable[[Training], None],
 ) -> Network:
@@ -234,7 +235,7 @@ def _rows_seen(training: Training) -> int:
     return min(training.step * training.rule.batch_size, training.rule.n_rows)
 
 
-def end_epoch(training: Training, validation: np.ndarray | None) -> EpochEnd:
+def end_epoch(training: Training, validation: Rows | None) -> EpochEnd:
     """Record the averages over the epoch's rows that were seen, and make ready for the next one."""
     rule, n_seen = training.rule, _rows_seen(training)
     train = Averages(*(float(total) / n_seen for total in training.state.totals))
@@ -248,7 +249,7 @@ def end_epoch(training: Training, validation: np.ndarray | None) -> EpochEnd:
     return record
 
 
-def evaluate(training: Training, rows: np.ndarray) -> Averages:
+def evaluate(training: Training, rows: Rows) -> Averages:
     """Return the held-out averages, at one fixed draw of z for each row."""
     network, rule = training.state.network, training.rule
     # The weight of the epoch's last step: during a warm-up not yet the final one.

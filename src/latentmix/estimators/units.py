@@ -1,0 +1,62 @@
+"""The units of a network's inputs, learned and applied block by block: rows may be a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from latentmix.data.views import Rows
+from latentmix.models.blocks import blocks
+
+ROWS_PER_READ = 1 << 14
+
+
+class PreparedRows:
+    """Rows that are prepared when they are read; as `latentmix.data.views.Rows`."""
+
+    def __init__(
+        self, rows: Rows, prepare: Callable[[np.ndarray], np.ndarray], dtype: np.dtype[Any]
+    ) -> None:
+        self._rows, self._prepare = rows, prepare
+        self.shape, self.dtype = rows.shape, dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        return self._prepare(self._rows[which])
+
+
+class Moments(NamedTuple):
+    """The mean and the standard deviation of each column, (D,)."""
+
+    mean: Float[np.ndarray, " D"]
+    deviation: Float[np.ndarray, " D"]
+
+
+def mean_of(rows: Rows) -> Float[np.ndarray, " D"]:
+    """Return the mean of each column."""
+    total = sum(block.sum(axis=0, dtype=np.float64) for block in in_blocks(rows))
+    return np.asarray(total / len(rows))
+
+
+def moments_of(rows: Rows) -> Moments:
+    """Return the moments of each column, in two passes."""
+    mean = mean_of(rows)
+    squares = sum(np.square(block - mean).sum(axis=0) for block in in_blocks(rows))
+    return Moments(mean, np.sqrt(squares / len(rows)))
+
+
+def extent_of(rows: Rows) -> tuple[float, float]:
+    """Return the least and the greatest value."""
+    ends = [(block.min(), block.max()) for block in in_blocks(rows) if block.size]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+
+
+def in_blocks(rows: Rows) -> Iterator[np.ndarray]:
+    """Yield all rows, some at a time."""
+    for block in blocks(len(rows), ROWS_PER_READ):
+        yield rows[block]
