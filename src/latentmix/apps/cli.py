@@ -90,7 +90,7 @@ def run(  # noqa: PLR0913  # a parameter for each option
     """Train on DATA, cluster, name, score and draw.
 
     DATA is a named data set (see `latentmix datasets`) or a path: IDX (also .gz), .npy, .npz, an
-    image folder or CSV. A run that was stopped goes on with --resume RUN and nothing else.
+    image folder, CSV or Parquet. A run that was stopped goes on with --resume RUN and nothing else.
     """
     from latentmix.data import name_of  # noqa: PLC0415
     from latentmix.runs.recipe import default_out, load_recipe  # noqa: PLC0415

@@ -1,4 +1,7 @@
-"""NumPy's .npy and .npz, without pickles and with sizes checked before memory is taken."""
+"""NumPy's .npy and .npz, without pickles and with sizes checked before memory is taken.
+
+A large .npy is mapped, not read.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,17 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 
-from latentmix.data.limits import check_memory, check_unpacked_size, unreadable
+from latentmix.data.limits import check_unpacked_size, unreadable
+from latentmix.data.room import is_large, room_for
 from latentmix.errors import FormatError, LatentmixError
 
 _MOST_AXES = 8
+_BYTES_PER_READ = 1 << 24
 _DATA_NAMES = ("X", "x", "images", "data")
 _LABEL_NAMES = ("y", "labels")
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -41,7 +46,12 @@ def read_npy(path: Path) -> np.ndarray:
     """
     try:
         with path.open("rb") as file:
-            return _read_array(file, path.stat().st_size, str(path))
+            size = path.stat().st_size
+            header = _checked_header(file, size, str(path))
+            if not is_large(header.shape, header.dtype):
+                return _read_values(file, header, str(path))
+            mapped = np.memmap(path, header.dtype, "r", file.tell(), header.shape, header.order)
+            return np.asarray(mapped)
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -99,26 +109,35 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
     # The archive's own size, not the member's packed one: that is a claim as well.
     check_unpacked_size(path, info.file_size, path.stat().st_size)
     with archive.open(info) as file:
-        return _read_array(file, info.file_size, f"{path}, array {name!r}")
+        source = f"{path}, array {name!r}"
+        return _read_values(file, _checked_header(file, info.file_size, source), source)
 
 
-def _read_array(file: IO[bytes], size: int, source: str) -> np.ndarray:
-    """Return the array of .npy data of `size` bytes, once the header agrees with that size."""
-    shape, in_fortran_order, dtype = _read_header(file, size, source)
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes > size:
+def _checked_header(file: IO[bytes], size: int, source: str) -> _Header:
+    """Return the header of .npy data of `size` bytes, once it agrees with that size."""
+    header = _read_header(file, size, source)
+    n_bytes = math.prod(header.shape) * header.dtype.itemsize
+    if n_bytes > size - file.tell():
         raise FormatError(
-            f"{source} is truncated: its header claims an array of shape {shape} and {n_bytes:,} "
-            f"bytes, and the file holds {size:,}. Fetch it again."
+            f"{source} is truncated: its header claims an array of shape {header.shape} and "
+            f"{n_bytes:,} bytes, and the file holds {size - file.tell():,}. Fetch it again."
         )
-    check_memory(source, n_bytes, "Use fewer rows.")
-    content = file.read(n_bytes)
-    if len(content) < n_bytes:
-        raise FormatError(
-            f"{source} is truncated: {len(content):,} of {n_bytes:,} bytes. Fetch it again."
-        )
-    flat = np.frombuffer(content, dtype=dtype, count=math.prod(shape))
-    return flat.reshape(shape, order="F" if in_fortran_order else "C")
+    return header
+
+
+def _read_values(file: IO[bytes], header: _Header, source: str) -> np.ndarray:
+    """Return the values that follow the header."""
+    values = room_for((math.prod(header.shape),), header.dtype, source)
+    missing = values.view(np.uint8).data
+    while missing:
+        n_read = file.readinto(missing[:_BYTES_PER_READ])  # type: ignore[attr-defined]
+        if not n_read:
+            n_bytes, held = values.nbytes, values.nbytes - len(missing)
+            raise FormatError(
+                f"{source} is truncated: {held:,} of {n_bytes:,} bytes. Fetch it again."
+            )
+        missing = missing[n_read:]
+    return values.reshape(header.shape, order=header.order)
 
 
 class _Header(NamedTuple):
@@ -127,6 +146,11 @@ class _Header(NamedTuple):
     shape: tuple[int, ...]
     in_fortran_order: bool
     dtype: np.dtype[np.generic]
+
+    @property
+    def order(self) -> Literal["C", "F"]:
+        """How the values lie."""
+        return "F" if self.in_fortran_order else "C"
 
 
 def _read_header(file: IO[bytes], size: int, source: str) -> _Header:

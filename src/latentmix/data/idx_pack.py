@@ -19,6 +19,7 @@ from latentmix.data.dataset import Dataset, Split, plain_name
 from latentmix.data.idx import parse_idx, read_idx
 from latentmix.data.labels import encode_values
 from latentmix.data.limits import read_file
+from latentmix.data.room import room_for
 from latentmix.data.rows import as_rows
 from latentmix.errors import FormatError, InputError, MissingError
 
@@ -140,7 +141,9 @@ def _dataset(
             f"{source}: training images of shape {train.shape[1:]} and test images of "
             f"{test.shape[1:]}. Expected one shape; check that both belong to one set."
         )
-    rows = as_rows(np.concatenate([train, test]), source)
+    both = room_for((len(train) + len(test), *train.shape[1:]), train.dtype, source)
+    both[: len(train)], both[len(train) :] = train, test
+    rows = as_rows(both, source)
     labels = encode_values(np.concatenate([arrays[TRAIN_LABELS], arrays[TEST_LABELS]]), source)
     return Dataset(
         name=name,

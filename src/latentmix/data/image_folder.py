@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from latentmix.data.labels import Labels, encode_names
-from latentmix.data.limits import check_memory, unreadable
+from latentmix.data.limits import unreadable
 from latentmix.data.pixels import FORMATS, REMEDY, read_pixels
+from latentmix.data.room import room_for
 from latentmix.errors import FormatError
 
 
@@ -47,12 +48,8 @@ def read_image_folder(folder: Path, *, size: int | None, channels: int | None) -
     """
     names = find_images(folder)
     first = read_pixels(folder / names[0], size=size, channels=channels)
-    check_memory(
-        f"{folder} ({len(names):,} images of {_say(first.shape)})",
-        len(names) * first.size,
-        f"Make them smaller with {REMEDY}.",
-    )
-    X = np.empty((len(names), *first.shape), dtype=np.uint8)
+    source = f"{folder} ({len(names):,} images of {_say(first.shape)})"
+    X = room_for((len(names), *first.shape), np.dtype(np.uint8), source)
     X[0] = first
     for row, name in enumerate(names[1:], start=1):
         pixels = read_pixels(folder / name, size=size, channels=channels)

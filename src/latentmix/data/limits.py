@@ -25,13 +25,18 @@ def check_unpacked_size(path: Path, unpacked: int, packed: int) -> None:
     InputError
         If the content does not fit into this machine's memory.
     """
+    check_ratio(path, unpacked, packed)
+    check_memory(str(path), unpacked, "Use fewer rows or smaller images.")
+
+
+def check_ratio(path: Path, unpacked: int, packed: int) -> None:
+    """Refuse a claim that only a decompression bomb makes."""
     if unpacked > max(_ALWAYS_ALLOWED, _LARGEST_RATIO * packed):
         raise FormatError(
             f"{path} has {packed:,} bytes and claims to unpack to {unpacked:,}, as a decompression "
             f"bomb does. Expected at most {_LARGEST_RATIO} times its size; if it is genuine, "
             "unpack it first."
         )
-    check_memory(str(path), unpacked, "Use fewer rows or smaller images.")
 
 
 def check_memory(what: str, needed: int, remedy: str) -> None:

@@ -15,13 +15,15 @@ from latentmix.data.idx_pack import is_idx_folder, read_idx_folder
 from latentmix.data.image_folder import read_image_folder
 from latentmix.data.labels import encode_values
 from latentmix.data.limits import read_file
+from latentmix.data.parquet import read_parquet
 from latentmix.data.pixels import FORMATS, convert_rows
 from latentmix.data.rows import as_rows
-from latentmix.data.tables import read_csv
+from latentmix.data.tables import Table, read_csv
 from latentmix.errors import FormatError, MissingError, ParameterError, did_you_mean
 
 _CHANNELS = (1, 3)
 _LARGEST_SIZE = 4096
+_TABLES = {".csv": read_csv, ".parquet": read_parquet}
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -48,14 +50,15 @@ def load(
     ----------
     name_or_path : str or Path
         A name of `dataset_names`, or the path of an IDX file (also gzipped), a folder of the
-        four IDX files of an MNIST-like set, a .npy or .npz file, an image folder, or a CSV
-        with a header. ``./mnist`` is a path even though ``mnist`` is a name.
+        four IDX files of an MNIST-like set, a .npy or .npz file, an image folder, a CSV with a
+        header, or a Parquet file; rows of 256 MiB and more are mapped, not held in memory.
+        ``./mnist`` is a path even though ``mnist`` is a name.
     size : int or None
         Scale and crop images to squares of that side, in pixels.
     channels : {1, 3} or None
         Convert images to grey or RGB.
     id_column, label_column : str or None
-        Titles of the columns of a CSV that hold row ids and labels.
+        Titles of the columns of a table that hold row ids and labels.
 
     Returns
     -------
@@ -91,8 +94,10 @@ def load(
             f"{str(name_or_path)!r} is neither a file or folder nor a known data set. Give a path "
             f"or one of {', '.join(names)}.{did_you_mean(name_or_path, names)}"
         )
-    if path.suffix.lower() == ".csv" and path.is_file():
-        return _converted(_read_csv(path, id_column, label_column), size, channels)
+    read_table = _TABLES.get(path.suffix.lower())
+    if read_table is not None and path.is_file():
+        table = read_table(path, id_column=id_column, label_column=label_column)
+        return _converted(_from_table(path, table), size, channels)
     _refuse_columns(str(path), id_column, label_column)
     if path.is_dir() and not is_idx_folder(path):
         return _read_images(path, size, channels)
@@ -112,8 +117,8 @@ def _read_arrays(path: Path) -> Dataset:
     if not is_idx(path):
         read_file(path)  # an unreadable or empty file says so itself
         raise FormatError(
-            f"{path} is of no kind that is read. Expected an IDX file (also .gz), .npy, .npz, .csv "
-            "or an image folder; unpack an archive first."
+            f"{path} is of no kind that is read. Expected an IDX file (also .gz), .npy, .npz, "
+            ".csv, .parquet or an image folder; unpack an archive first."
         )
     labels = _idx_labels_beside(path)
     return _from_arrays(path, read_idx(path), None if labels is None else read_idx(labels))
@@ -138,8 +143,7 @@ def _from_arrays(path: Path, data: np.ndarray, values: np.ndarray | None) -> Dat
     )
 
 
-def _read_csv(path: Path, id_column: str | None, label_column: str | None) -> Dataset:
-    table = read_csv(path, id_column=id_column, label_column=label_column)
+def _from_table(path: Path, table: Table) -> Dataset:
     return Dataset(
         name=name_of(path),
         source=str(path),
@@ -169,7 +173,7 @@ def name_of(name_or_path: str | Path) -> str:
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         return name_or_path
     name = Path(name_or_path).expanduser().resolve().name
-    for suffix in (".gz", ".npy", ".npz", ".csv"):
+    for suffix in (".gz", ".npy", ".npz", *_TABLES):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return plain_name(name)
 
@@ -202,6 +206,6 @@ def _check_options(size: int | None, channels: int | None) -> None:
 def _refuse_columns(source: str, id_column: str | None, label_column: str | None) -> None:
     if id_column is not None or label_column is not None:
         raise ParameterError(
-            f"data.id_column and data.label_column name columns of a CSV, and {source} is none. "
-            "Leave them out."
+            "data.id_column and data.label_column name columns of a CSV or Parquet file, and "
+            f"{source} is none. Leave them out."
         )

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from latentmix.data.limits import unreadable
+from latentmix.data.room import room_for
 from latentmix.errors import FormatError
 
 FORMATS: Final = {
@@ -66,7 +67,7 @@ def convert_rows(
     mode = {1: "L", 3: "RGB", None: "L" if len(shape) == 2 else "RGB"}[channels]
     height, width = (size, size) if size is not None else shape[:2]
     new_shape = (height, width) if mode == "L" else (height, width, 3)
-    converted = np.empty((len(X), *new_shape), dtype=np.uint8)
+    converted = room_for((len(X), *new_shape), np.dtype(np.uint8), "The converted images")
     for row, pixels in zip(converted, X, strict=True):
         row[...] = np.asarray(_fit(Image.fromarray(pixels.reshape(shape)).convert(mode), size))
     return converted.reshape(len(X), -1), new_shape

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from latentmix.data.room import as_type
 from latentmix.errors import FormatError, InputError
 
 _SMALLEST_FLAT_SIDE = 8  # 64 bytes a row and more are pixels, fewer may well be counts
@@ -43,7 +44,7 @@ def as_rows(array: np.ndarray, source: str) -> Rows:
             f"{source} holds values of type {array.dtype}. Expected real numbers; convert them."
         )
     image_shape = _image_shape(array, source)
-    values = _pixels(array) if image_shape is not None else _numbers(array)
+    values = _pixels(array, source) if image_shape is not None else _numbers(array, source)
     X = np.ascontiguousarray(values.reshape(len(array), -1 if array.size else 0))
     check_finite(X, source)
     return Rows(X, image_shape)
@@ -97,22 +98,24 @@ def _image_shape(array: np.ndarray, source: str) -> tuple[int, ...] | None:
     )
 
 
-def _pixels(array: np.ndarray) -> np.ndarray:
+def _pixels(array: np.ndarray, source: str) -> np.ndarray:
     """Return images as uint8 where their values are bytes, else as numbers."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind == "b":
-        return array.astype(np.uint8) * np.uint8(255)
+        pixels = as_type(array, np.uint8, source)
+        pixels *= np.uint8(255)
+        return pixels
     if array.dtype.kind in "ui" and array.size and array.min() >= 0 and array.max() <= 255:
-        return array.astype(np.uint8)
-    return _numbers(array)
+        return as_type(array, np.uint8, source)
+    return _numbers(array, source)
 
 
-def _numbers(array: np.ndarray) -> np.ndarray:
+def _numbers(array: np.ndarray, source: str) -> np.ndarray:
     """Return values as float32, or as float64 where that would lose digits."""
     if array.dtype.kind == "f":
-        return array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32, copy=False)
+        return as_type(array, np.float64 if array.dtype.itemsize > 4 else np.float32, source)
     small = array.dtype.itemsize <= 2 or not array.size
     if not small:
         small = max(-int(array.min()), int(array.max())) <= _EXACT_IN_FLOAT32
-    return array.astype(np.float32 if small else np.float64)
+    return as_type(array, np.float32 if small else np.float64, source)

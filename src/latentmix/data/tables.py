@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,8 +48,8 @@ def read_csv(path: Path, *, id_column: str | None, label_column: str | None) -> 
     """
     with open_csv(path) as lines:
         titles = _titles(next(lines, (0, []))[1], path)
-        id_at = _position(titles, "id_column", id_column, path)
-        label_at = _position(titles, "label_column", label_column, path)
+        id_at = position(titles, "id_column", id_column, path)
+        label_at = position(titles, "label_column", label_column, path)
         numeric = [column for column in range(len(titles)) if column not in (id_at, label_at)]
         ids: list[str] = []
         names: list[str] = []
@@ -70,7 +71,7 @@ def read_csv(path: Path, *, id_column: str | None, label_column: str | None) -> 
     X = np.frombuffer(values, dtype=np.float64).reshape(n_rows, len(numeric))
     shown = tuple(titles[column] for column in numeric)
     check_finite(X, str(path), shown)
-    _check_once(ids, f"{path}, column {id_column!r}", InputError)
+    check_once(ids, f"{path}, column {id_column!r}", InputError)
     row_ids = tuple(ids) if id_at is not None else None
     return Table(X, row_ids, encode_names(names) if label_at is not None else None, shown)
 
@@ -113,11 +114,12 @@ def _titles(cells: list[str], path: Path) -> list[str]:
             f"{path} begins with a line of numbers. Expected a header of titles; add one, such as "
             "a,b,c."
         )
-    _check_once(cells, f"{path}, header", FormatError)
+    check_once(cells, f"{path}, header", FormatError)
     return cells
 
 
-def _position(titles: list[str], option: str, title: str | None, path: Path) -> int | None:
+def position(titles: Sequence[str], option: str, title: str | None, path: Path) -> int | None:
+    """Return where a column stands, None for none; refuse a title that is not there."""
     if title is None:
         return None
     if title not in titles:
@@ -129,7 +131,8 @@ def _position(titles: list[str], option: str, title: str | None, path: Path) -> 
     return titles.index(title)
 
 
-def _check_once(names: list[str], where: str, error: type[InputError]) -> None:
+def check_once(names: Sequence[str], where: str, error: type[InputError]) -> None:
+    """Refuse a name that stands twice."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise error(f"{where}: {twice[0]!r} stands more than once. Expected each name once.")

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from latentmix.errors import InputError, MissingError
+from latentmix.data.parquet import ParquetFile
+from latentmix.errors import InputError
 from latentmix.estimators.validation import ROW_DTYPES, check_rows
 from latentmix.training.sources import StreamSource
-
-ROWS_PER_PARQUET_BLOCK = 65_536
 
 
 def is_stream(X: Any) -> bool:
@@ -72,7 +71,7 @@ def stream_of(
     InputError
         For a block of a wrong shape, or one that `check_values` refuses.
     """
-    blocks = _Parquet(Path(X)) if isinstance(X, str | Path) else X
+    blocks = _ParquetBlocks(Path(X)) if isinstance(X, str | Path) else X
     first = next(iter(blocks), None)
     if first is None:
         raise InputError("X holds no block. Expected at least one 2-D block of rows.")
@@ -133,33 +132,11 @@ def _block(block: Any, number: int, width: int | None) -> np.ndarray:
     return array
 
 
-class _Parquet:
-    """The rows of a Parquet file, block by block."""
+class _ParquetBlocks:
+    """The rows of a Parquet file, block by block, as often as asked for."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise MissingError(f"{path} is not there. Expected a Parquet file; check the path.")
-        try:
-            import pyarrow.parquet  # noqa: PLC0415  # an extra, and slow to import
-        except ImportError as error:
-            raise InputError(
-                f"{path}: Parquet files are read by pyarrow, which is not installed. Install it "
-                "with `pip install latentmix[parquet]`."
-            ) from error
-        self._open = pyarrow.parquet.ParquetFile
+        self._file = ParquetFile(path)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        try:
-            with self._open(self.path) as file:
-                for batch in file.iter_batches(batch_size=ROWS_PER_PARQUET_BLOCK):
-                    columns = [
-                        column.to_numpy(zero_copy_only=False).astype(np.float64)
-                        for column in batch.columns
-                    ]
-                    yield np.stack(columns, axis=1)
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{self.path} cannot be read as a Parquet file of numbers ({error}). Expected "
-                "numeric columns; convert or drop the others."
-            ) from error
+        return self._file.blocks(self._file.titles)

@@ -1,0 +1,103 @@
+"""Parquet tables, read block by block by pyarrow (the extra `parquet`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentmix.data.labels import encode_names
+from latentmix.data.room import room_for
+from latentmix.data.rows import check_finite
+from latentmix.data.tables import Table, check_once, position
+from latentmix.errors import InputError, MissingError
+
+ROWS_PER_BLOCK = 65_536
+
+
+class ParquetFile:
+    """A Parquet file whose columns are numbers, or read as text.
+
+    Raises
+    ------
+    MissingError
+        If it is not there.
+    InputError
+        If pyarrow is not installed, or the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise MissingError(f"{path} is not there. Expected a Parquet file; check the path.")
+        try:
+            import pyarrow.parquet  # noqa: PLC0415  # an extra, and slow to import
+        except ImportError as error:
+            raise InputError(
+                f"{path}: Parquet files are read by pyarrow, which is not installed. Install it "
+                "with `pip install latentmix[parquet]`."
+            ) from error
+        self._open = pyarrow.parquet.ParquetFile
+        with self._opened() as file:
+            self.titles: tuple[str, ...] = tuple(file.schema_arrow.names)
+            self.n_rows: int = file.metadata.num_rows
+            self._types = dict(zip(self.titles, file.schema_arrow.types, strict=True))
+
+    def blocks(self, titles: Sequence[str], dtype: Any = np.float64) -> Iterator[np.ndarray]:
+        """Yield the numbers of some columns, (B, D); a null is NaN."""
+        with self._opened() as file:
+            for batch in file.iter_batches(batch_size=ROWS_PER_BLOCK, columns=list(titles)):
+                block = np.empty((batch.num_rows, len(titles)), dtype)
+                for number, title in enumerate(titles):
+                    block[:, number] = batch.column(title).to_numpy(zero_copy_only=False)
+                yield block
+
+    def texts(self, title: str) -> list[str]:
+        """Return a column as text, a null as none."""
+        with self._opened() as file:
+            column = file.read(columns=[title]).column(title).to_pylist()
+        return ["" if value is None else str(value) for value in column]
+
+    def dtype_of(self, titles: Sequence[str]) -> np.dtype[Any]:
+        """Return float32 where that holds the columns' digits, else float64."""
+        kinds = {np.dtype(self._types[title].to_pandas_dtype()) for title in titles}
+        exact = all(np.can_cast(kind, np.float32) for kind in kinds)
+        return np.dtype(np.float32 if exact else np.float64)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            with self._open(self.path) as file:
+                yield file
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.path} cannot be read as a Parquet file of numbers ({error}). Expected "
+                "numeric columns; convert or drop the others."
+            ) from error
+
+
+def read_parquet(path: Path, *, id_column: str | None, label_column: str | None) -> Table:
+    """Return the table of a Parquet file; parameters and errors are those of `read_csv`."""
+    file = ParquetFile(path)
+    for option, title in (("id_column", id_column), ("label_column", label_column)):
+        position(file.titles, option, title, path)
+    titles = tuple(title for title in file.titles if title not in (id_column, label_column))
+    if not file.n_rows or not titles:
+        raise InputError(
+            f"{path} has {file.n_rows} rows and {len(titles)} numeric columns. Expected at least "
+            "one of each."
+        )
+    dtype = file.dtype_of(titles)
+    X = room_for((file.n_rows, len(titles)), dtype, str(path))
+    row = 0
+    for block in file.blocks(titles, dtype):
+        X[row : row + len(block)] = block
+        row += len(block)
+    check_finite(X, str(path), titles)
+    ids = None if id_column is None else tuple(file.texts(id_column))
+    check_once(ids or (), f"{path}, column {id_column!r}", InputError)
+    labels = None if label_column is None else encode_names(file.texts(label_column))
+    return Table(X, ids, labels, titles)
