@@ -17,6 +17,8 @@ import numpy as np
 
 from latentmix.data import Dataset, Labels, Rows, RowView, Split
 from latentmix.estimators import LatentMixture
+from latentmix.estimators.latent_mixture import ROWS_PER_ANSWER
+from latentmix.models.blocks import blocks
 from latentmix.storage.files import write_csv, write_tensors
 from latentmix.storage.manifest import Sealed
 
@@ -117,19 +119,25 @@ def read_latents(sealed: Sealed) -> tuple[Latents, Split]:
 
 def write_rows(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
     """Write what was found for every row of the data set, in its order."""
-    found: list[tuple[object, ...]] = []
-    for part in PARTS:
-        numbers = parts.numbers(part)
-        if not len(numbers):
-            continue
-        answers = answers_at(model, latents.means[part])
-        ids = numbers if parts.row_ids is None else [parts.row_ids[i] for i in numbers]
-        shares = [f"{p:.4f}" for p in answers.probabilities]
-        columns = (answers.components, answers.classes, shares, parts.class_names(part))
-        found += list(zip(numbers, ids, [part] * len(numbers), *columns, strict=True))
-    found.sort(key=lambda row: int(row[0]))  # type: ignore[call-overload]
+    numbers = np.concatenate([parts.numbers(part) for part in PARTS])
+    part_of = np.repeat(PARTS, [len(parts.numbers(part)) for part in PARTS])
+    known = np.concatenate([parts.class_names(part) for part in PARTS])
+    answers = answers_at(model, np.concatenate([latents.means[part] for part in PARTS]))
+    ids = numbers if parts.row_ids is None else [parts.row_ids[number] for number in numbers]
     header = ("row", "id", "part", "cluster", "label", "probability", "known_label")
-    write_csv(path, header, found)
+    rows = (
+        (
+            numbers[at],
+            ids[at],
+            part_of[at],
+            answers.components[at],
+            answers.classes[at],
+            f"{answers.probabilities[at]:.4f}",
+            known[at],
+        )
+        for at in np.argsort(numbers)
+    )
+    write_csv(path, header, rows)
 
 
 @dataclass(frozen=True)
@@ -146,8 +154,17 @@ class Answers:
 
 def answers_at(model: LatentMixture, means: np.ndarray) -> Answers:
     """Return the answers at posterior means (N, L)."""
-    if not len(means):
+    found = [_answers_at(model, means[block]) for block in blocks(len(means), ROWS_PER_ANSWER)]
+    if not found:
         return Answers(np.zeros(0, int), np.zeros(0, str), np.zeros(0))
+    return Answers(
+        np.concatenate([some.components for some in found]),
+        np.concatenate([some.classes for some in found]),
+        np.concatenate([some.probabilities for some in found]),
+    )
+
+
+def _answers_at(model: LatentMixture, means: np.ndarray) -> Answers:
     responsibilities = model.mixture_.predict_proba(means)
     components = responsibilities.argmax(axis=1)
     if not hasattr(model, "classes_"):
