@@ -10,16 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memory import INTERVAL, Sampled
 from mixture_data import Source
 from reporting import processor, spread
 from serving import Worker
@@ -29,8 +27,8 @@ SHARES = (0.1, 0.3, 1.0)
 ITERATIONS = (1, 5)
 TARGET = 1e9
 
-# Rows drawn and written at a time, and the seconds between two looks at a process.
-BLOCK, INTERVAL = 100_000, 0.005
+# Rows drawn and written at a time.
+BLOCK = 100_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +107,8 @@ class Watched:
         self.seconds: list[float] = []
         self._worker = Worker(sys.executable, "mixture_estimators.py", "latentmix")
         self.versions = self._worker.ask("about")
-        self.imported = self.most = anonymous_memory(self._worker.pid)
+        self._memory = Sampled(self._worker.pid)
+        self.imported = self._memory.most
         self._given = {"path": str(path), "n_rows": n_rows, "n_components": N_COMPONENTS}
         self.first_fit = self._fit(1, given_start=False)
         for n_iter in ITERATIONS:
@@ -120,36 +119,23 @@ class Watched:
         short, long = (self._fit(n_iter) for n_iter in ITERATIONS)
         self.seconds.append((long - short) / (ITERATIONS[1] - ITERATIONS[0]))
 
+    @property
+    def most(self) -> int:
+        """The most anonymous memory in all fits, in bytes."""
+        return self._memory.most
+
     def close(self) -> None:
         """Let the process end."""
         self._worker.close()
 
     def _fit(self, n_iter: int, *, given_start: bool = True) -> float:
-        done = threading.Event()
-        sampler = threading.Thread(target=self._sample, args=(done,))
-        sampler.start()
-        try:
+        with self._memory:
             told: dict[str, Any] = self._worker.ask(
                 "fit_mapped", n_iter=n_iter, given_start=given_start, **self._given
             )
-        finally:
-            done.set()
-            sampler.join()
         if told["n_iter"] != n_iter:
             raise SystemExit(f"{told['n_iter']} iterations for {n_iter}.")
         return float(told["seconds"])
-
-    def _sample(self, done: threading.Event) -> None:
-        while not done.is_set():
-            self.most = max(self.most, anonymous_memory(self._worker.pid))
-            time.sleep(INTERVAL)
-
-
-def anonymous_memory(pid: int) -> int:
-    """Return the bytes of a process's anonymous pages that are in memory."""
-    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    # A process that has just died holds none.
-    return 1024 * int(found[1]) if found else 0
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Large data are mapped: the same rows, the same refusals, and not in memory."""
 
 import gzip
+import mmap
 import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from latentmix.data import load, room
+from latentmix.data import RowView, load, room
 from latentmix.errors import FormatError, InputError, WriteError
+from latentmix.estimators.units import PreparedRows
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +174,36 @@ def test_a_disk_without_room_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(room.os, "posix_fallocate", full)
     with pytest.raises(WriteError, match=r"a\.gz needs .* No space left on device\. Free some"):
         load(path)
+
+
+def test_a_map_that_outgrows_memory_is_not_read_ahead(tmp_path, monkeypatch):
+    class Map:
+        def __init__(self):
+            self.advised = []
+
+        def __len__(self):
+            return 1000
+
+        def madvise(self, advice):
+            self.advised.append(advice)
+
+    for memory, advised in ((1500, [mmap.MADV_RANDOM, mmap.MADV_NORMAL]), (2500, []), (None, [])):
+        monkeypatch.setattr(room, "physical_memory", lambda memory=memory: memory)
+        mapped = Map()
+        monkeypatch.setattr(room, "_map_of", lambda rows, mapped=mapped: mapped)
+        with room.read_at_random("rows"):
+            assert mapped.advised == advised[:1]
+        assert mapped.advised == advised
+
+
+def test_the_map_is_found_through_views(tmp_path):
+    mapped = np.load(save_npy(tmp_path), mmap_mode="r")
+    view = RowView(np.asarray(mapped).reshape(30, 64), np.arange(5))
+    for rows in (mapped, view, PreparedRows(view, np.negative, np.dtype(np.float32))):
+        assert room._map_of(rows) is mapped._mmap
+        with room.read_at_random(rows):
+            pass
+    assert room._map_of(PIXELS) is None
 
 
 # Parquet

@@ -41,7 +41,7 @@ def check_ratio(path: Path, unpacked: int, packed: int) -> None:
 
 def check_memory(what: str, needed: int, remedy: str) -> None:
     """Refuse an array of `needed` bytes that this machine cannot hold."""
-    present = _physical_memory()
+    present = physical_memory()
     if present is not None and needed > present:
         raise InputError(
             f"{what} needs {needed / 2**30:,.1f} GiB of memory and this machine has "
@@ -75,7 +75,7 @@ def unreadable(path: Path, error: OSError) -> MissingError:
     return MissingError(f"{path} cannot be read: {reason}. Check the path and its permissions.")
 
 
-def _physical_memory() -> int | None:
+def physical_memory() -> int | None:
     """Return this machine's memory in bytes, or None where it does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -7,13 +7,17 @@ the user's cache folder, as the system's temporary folder is often in memory.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from platformdirs import user_cache_path
 
+from latentmix.data.limits import physical_memory
 from latentmix.errors import WriteError
 
 # Arrays of so many bytes and more are mapped.
@@ -62,3 +66,28 @@ def as_type(array: np.ndarray, dtype: Any, source: str) -> np.ndarray:
     out = room_for(array.shape, dtype, source)
     np.copyto(out, array, casting="unsafe")
     return out
+
+
+@contextmanager
+def read_at_random(rows: Any) -> Iterator[None]:
+    """Have no more read from the disk than is asked for, if the rows' map outgrows memory.
+
+    The system reads ahead, which fills the page cache soon where that can hold the file. Where it
+    cannot, nearly the whole file would be read for each shard.
+    """
+    mapped, memory = _map_of(rows), physical_memory()
+    if mapped is None or memory is None or len(mapped) < memory / 2:
+        yield
+        return
+    mapped.madvise(mmap.MADV_RANDOM)
+    try:
+        yield
+    finally:
+        mapped.madvise(mmap.MADV_NORMAL)
+
+
+def _map_of(rows: Any) -> mmap.mmap | None:
+    """Return the map that an array, or what reads from one, lies in."""
+    while rows is not None and not isinstance(rows, mmap.mmap):
+        rows = rows.base if isinstance(rows, np.ndarray) else getattr(rows, "source", None)
+    return rows

@@ -20,14 +20,14 @@ class PreparedRows:
     def __init__(
         self, rows: Rows, prepare: Callable[[np.ndarray], np.ndarray], dtype: np.dtype[Any]
     ) -> None:
-        self._rows, self._prepare = rows, prepare
+        self.source, self._prepare = rows, prepare
         self.shape, self.dtype = rows.shape, dtype
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.source)
 
     def __getitem__(self, which: Any) -> np.ndarray:
-        return self._prepare(self._rows[which])
+        return self._prepare(self.source[which])
 
 
 class Moments(NamedTuple):

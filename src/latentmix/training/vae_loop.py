@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array
 
 from latentmix.data import Rows
+from latentmix.data.room import read_at_random
 from latentmix.errors import ParameterError
 from latentmix.models import inference
 from latentmix.models.vae import Network
@@ -119,7 +120,8 @@ def run(
         good epoch's end.
     """
     rule, pace = training.rule, _Pace(training.rule.steps_per_shard)
-    with held_back() as pending, _feed(training, rows, rule.n_epochs or None) as feed:
+    end = rule.n_epochs or None
+    with read_at_random(rows), held_back() as pending, _feed(training, rows, end) as feed:
         while training.stop_reason is None:
             good = copied(training.state), training.step
             try:
