@@ -2,6 +2,7 @@
 
 import signal
 import time
+from dataclasses import astuple
 from typing import ClassVar
 
 import equinox as eqx
@@ -14,7 +15,7 @@ from latentmix.models.named_tensors import to_tensors
 from latentmix.models.vae import Architecture, Network
 from latentmix.training import checkpoint, vae_loop
 from latentmix.training.checkpoint import Checkpoint
-from latentmix.training.events import EpochEnd, Steps, StopTraining, all_of, nobody
+from latentmix.training.events import Averages, EpochEnd, Steps, StopTraining, all_of, nobody
 from latentmix.training.schedules import learning_rate
 from latentmix.training.shards import Feed, gathered
 from latentmix.training.vae_rule import Rule, kl_weight_at, named_keys
@@ -220,6 +221,20 @@ def test_an_interrupt_is_kept_and_resumed_with_the_same_bits(rows, tmp_path, mon
     assert (resumed.epoch, resumed.step, len(resumed.history)) == (1, 4, 1)
     vae_loop.run(resumed, rows, rows[:20], nobody, keep_nothing)
     assert_same_bits(whole, resumed)
+
+
+@pytest.mark.parametrize("average", [np.inf, -np.inf, np.nan])
+def test_an_average_that_is_not_finite_is_kept_with_the_rest(rows, tmp_path, monkeypatch, average):
+    held_out = Averages(average, 1.0, average)
+    monkeypatch.setattr(vae_loop, "evaluate", lambda training, rows: held_out)
+    whole = train(rows, keeper=Checkpoint(tmp_path).save)
+    resumed = begin(rule())
+    Checkpoint(tmp_path).restore(resumed)
+    assert_same_bits(whole, resumed)
+    kept = [record.validation for record in resumed.history]
+    assert len(kept) == 3
+    for averages in kept:
+        np.testing.assert_array_equal(astuple(averages), astuple(held_out))
 
 
 @pytest.fixture

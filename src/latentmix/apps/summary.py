@@ -64,8 +64,14 @@ def _score_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def _density_line(test: dict[str, Any]) -> str:
+    said = {name: _number(test[name]) for name in ("elbo", "reconstruction", "kl")}
     return (
-        f"ELBO {test['elbo']:.2f} nats a row (reconstruction {test['reconstruction']:.2f}, "
-        f"KL {test['kl']:.2f}); {test['elbo_mixture_prior']:.2f} with the mixture as prior; "
+        f"ELBO {said['elbo']} nats a row (reconstruction {said['reconstruction']}, "
+        f"KL {said['kl']}); {_number(test['elbo_mixture_prior'])} with the mixture as prior; "
         f"{test['active_dimensions']} of {len(test['kl_per_dimension'])} dimensions active"
     )
+
+
+def _number(value: float | None) -> str:
+    """Return two decimals; JSON has null for what was infinite or NaN."""
+    return "not finite" if value is None else f"{value:.2f}"

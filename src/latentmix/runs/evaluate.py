@@ -12,6 +12,7 @@ from latentmix.runs.opened import OpenRun, open_run, read_data, rows_for
 from latentmix.runs.parts import read_latents
 from latentmix.runs.request import sha256_of
 from latentmix.runs.scores import clustering_scores, density_scores
+from latentmix.storage.files import null_where_not_finite
 
 
 def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None) -> dict[str, Any]:
@@ -31,7 +32,8 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
     -------
     dict
         ``data``, ``part`` ('test' or 'all'), ``labelled_rows``, the clustering scores in [0, 1]
-        where labels are known, and under ``density`` the ELBO and its terms in nats.
+        where labels are known, and under ``density`` the ELBO and its terms in nats (None where
+        not finite).
 
     Raises
     ------
@@ -54,7 +56,9 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
         "labelled_rows": int((labels >= 0).sum()),
         "n_components": run.model.mixture_.n_components_,
         **clustering_scores(run.model, means, labels, dataset.class_names),
-        "density": density_scores(run.model, rows, means, run.recipe.report.draws),
+        "density": null_where_not_finite(
+            density_scores(run.model, rows, means, run.recipe.report.draws)
+        ),
     }
 
 

@@ -38,7 +38,7 @@ from latentmix.runs.recipe import Recipe
 from latentmix.runs.request import Request, claim
 from latentmix.runs.scores import density_scores, naming_record, scores_of
 from latentmix.runs.tables import write_history, write_tables
-from latentmix.storage.files import alone_in, write_json
+from latentmix.storage.files import alone_in, null_where_not_finite, write_json
 from latentmix.storage.manifest import seal
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import Listener, Stage
@@ -89,7 +89,7 @@ def _execute(
     for each in models:
         name_components(each, latents, parts)
     listener(Stage("Scoring the test rows and writing the run folder"))
-    metrics = _metrics(request, models, latents, parts)
+    metrics: dict[str, Any] = null_where_not_finite(_metrics(request, models, latents, parts))
     out = request.out
     write_model(models[0], out / "model")
     write_latents(latents, parts, out)

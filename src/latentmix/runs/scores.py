@@ -98,16 +98,19 @@ def density_scores(
     """
     vae = model.vae_
     bound = vae.draws(X, n_draws)
-    reconstruction = float(bound.reconstruction.mean()) - vae.log_jacobian_
-    kl = bound.kl.mean(axis=0, dtype=np.float64)
-    gap = bound.log_posterior - _log_prior(model.mixture_, bound.z)
+    # A row far outside what was trained on may have an infinite bound: that is its score.
+    with np.errstate(over="ignore", invalid="ignore"):
+        reconstruction = float(bound.reconstruction.mean()) - vae.log_jacobian_
+        kl = bound.kl.mean(axis=0, dtype=np.float64)
+        gap = bound.log_posterior - _log_prior(model.mixture_, bound.z)
+        variances = means.var(axis=0)
     return {
         "rows": len(X),
         "draws": n_draws,
         "reconstruction": reconstruction,
         "kl": float(kl.sum()),
         "kl_per_dimension": kl.tolist(),
-        "active_dimensions": metrics.active_dimensions(kl, means.var(axis=0)),
+        "active_dimensions": metrics.active_dimensions(kl, variances),
         "elbo": -reconstruction - float(kl.sum()),
         "kl_mixture_prior": float(gap.mean()),
         "elbo_mixture_prior": -reconstruction - float(gap.mean()),

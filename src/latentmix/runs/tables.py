@@ -16,7 +16,7 @@ from latentmix.data import Dataset
 from latentmix.estimators import LatentMixture
 from latentmix.runs.parts import Latents, Parts, answers_at, write_rows
 from latentmix.runs.recipe import Recipe
-from latentmix.storage.files import write_bytes, write_csv, write_json
+from latentmix.storage.files import null_where_not_finite, write_bytes, write_csv, write_json
 from latentmix.training.events import EpochEnd
 
 MOST_POINTS = 5000
@@ -32,7 +32,7 @@ def write_history(models: Sequence[LatentMixture], out: Path) -> None:
         entry = asdict(record)
         # Times differ from run to run; metrics.json has their sum.
         del entry["seconds"]
-        lines.append(json.dumps(entry, sort_keys=True))
+        lines.append(json.dumps(null_where_not_finite(entry), sort_keys=True))
         for part, means in (("train", record.train), ("validation", record.validation)):
             if means is not None:
                 rows.append((record.epoch, part, means.reconstruction, means.kl, means.objective))

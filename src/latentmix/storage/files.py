@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -62,6 +63,15 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys; NaN and infinity are refused, as JSON has none."""
     text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False)
     write_bytes(path, f"{text}\n".encode())
+
+
+def null_where_not_finite(value: Any) -> Any:
+    """Return what JSON can hold of a record: null in place of every NaN and infinity in it."""
+    if isinstance(value, dict):
+        return {key: null_where_not_finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [null_where_not_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
