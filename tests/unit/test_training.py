@@ -3,6 +3,7 @@
 import signal
 import time
 from dataclasses import astuple
+from types import SimpleNamespace
 from typing import ClassVar
 
 import equinox as eqx
@@ -49,7 +50,7 @@ def begin(rule, patience=None):
     return vae_loop.start(rule, keys, network, patience)
 
 
-def keep_nothing(training):
+def keep_nothing(training, *, at_once=False):
     """Keep nothing."""
 
 
@@ -199,11 +200,17 @@ def test_news_arrive_in_order(rows):
     assert np.all(np.diff([event.seconds for event in steps]) > 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_kept_and_resumed_with_the_same_bits(rows, tmp_path, monkeypatch, number):
-    whole = train(rows)
+@pytest.fixture
+def two_steps_a_call(monkeypatch):
+    """Let an epoch of 5 steps take three calls."""
     monkeypatch.setattr(vae_loop._Pace, "learn", lambda self, seconds: None)
     monkeypatch.setattr(vae_loop._Pace, "__init__", lambda self, limit: setattr(self, "steps", 2))
+
+
+@pytest.mark.usefixtures("two_steps_a_call")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_kept_and_resumed_with_the_same_bits(rows, tmp_path, number):
+    whole = train(rows)
 
     def interrupt(event):
         if isinstance(event, Steps) and (event.epoch, event.step) == (2, 4):
@@ -221,6 +228,55 @@ def test_an_interrupt_is_kept_and_resumed_with_the_same_bits(rows, tmp_path, mon
     assert (resumed.epoch, resumed.step, len(resumed.history)) == (1, 4, 1)
     vae_loop.run(resumed, rows, rows[:20], nobody, keep_nothing)
     assert_same_bits(whole, resumed)
+
+
+class Killed(Exception):  # noqa: N818  # no error: the end of a process
+    """Stands for a kill: nothing is saved."""
+
+
+def kill_at(epoch, step):
+    def listener(event):
+        if isinstance(event, Steps) and (event.epoch, event.step) == (epoch, step):
+            raise Killed
+
+    return listener
+
+
+@pytest.mark.usefixtures("two_steps_a_call")
+def test_a_training_killed_within_an_epoch_goes_on_from_there(rows, tmp_path, monkeypatch):
+    whole = train(rows)
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", -1.0)
+    with pytest.raises(Killed):
+        train(rows, kill_at(2, 4), Checkpoint(tmp_path).save)
+    resumed = begin(rule())
+    kept = Checkpoint(tmp_path)
+    kept.restore(resumed)
+    assert (resumed.epoch, resumed.step, len(resumed.history)) == (1, 2, 1)
+    vae_loop.run(resumed, rows, rows[:20], nobody, kept.save)
+    assert_same_bits(whole, resumed)
+    assert resumed.history[-1].train == whole.history[-1].train
+
+
+@pytest.mark.usefixtures("two_steps_a_call")
+def test_a_training_is_saved_once_a_minute_also_within_an_epoch(rows, tmp_path, monkeypatch):
+    clock, written, write = [0.0], [], checkpoint.write_bytes
+
+    def a_while_later(event):
+        clock[0] += 25.0 if isinstance(event, Steps) else 0.0
+
+    def noted(path, content):
+        written.append(tuple(map(int, path.name.split("-")[1:3])))
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(checkpoint, "write_bytes", noted)
+    train(rows, a_while_later, Checkpoint(tmp_path).save, n_epochs=4)
+    # Three calls of 25 s an epoch: after the third its end saves, not the call.
+    assert written == [(1, 0), (2, 0), (3, 0), (4, 0)]
+    written.clear()
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", 40.0)
+    train(rows, a_while_later, Checkpoint(tmp_path / "other").save, n_epochs=4)
+    assert written == [(0, 4), (1, 2), (2, 0), (2, 4), (3, 2), (4, 0)]
 
 
 @pytest.mark.parametrize("average", [np.inf, -np.inf, np.nan])
@@ -311,12 +367,32 @@ def test_a_training_that_diverges_is_back_at_the_last_good_epoch(rows, monkeypat
             bad.append(training.step)
 
     monkeypatch.setattr(vae_loop, "_call", lose_a_weight)
-    keep = lambda training: kept.append((training.epoch, training.step))  # noqa: E731
+
+    def keep(training, *, at_once=False):
+        kept.append((training.epoch, training.step))
+
     with pytest.raises(ParameterError, match=r"in epoch 3, by step 5 of 5: some weights are NaN"):
         vae_loop.run(training, rows, None, nobody, keep)
     assert bad == [5]
     assert kept == [(1, 0), (2, 0), (2, 0)]
     assert_same_bits(good, training)
+
+
+@pytest.mark.usefixtures("two_steps_a_call")
+def test_no_checkpoint_past_the_last_good_epoch_is_left(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", -1.0)
+    check = vae_loop._check_finite
+
+    def diverge(training):
+        if (training.epoch, training.step) == (2, 4):
+            raise ParameterError("lost")
+        check(training)
+
+    monkeypatch.setattr(vae_loop, "_check_finite", diverge)
+    kept = Checkpoint(tmp_path)
+    with pytest.raises(ParameterError):
+        train(rows, keeper=kept.save)
+    assert {name.rpartition("-")[0] for name in kept.names()} == {"checkpoint-2-0"}
 
 
 PATIENT = {"n_epochs": 40, "learning_rate": 0.1, "schedule": "constant", "kl_warmup": 0.1}

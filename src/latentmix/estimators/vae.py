@@ -54,8 +54,8 @@ class Keeper(Protocol):
     def restore(self, training: Training) -> None:
         """Bring the training to where the kept one was, if there is one."""
 
-    def save(self, training: Training) -> None:
-        """Keep the training."""
+    def save(self, training: Training, *, at_once: bool = False) -> None:
+        """Keep the training, now and then or at once."""
 
 
 # scikit-learn carries no types, so its classes are Any.
@@ -472,5 +472,5 @@ def _as_float32(X: np.ndarray) -> np.ndarray:
     return X.astype(np.float32)
 
 
-def _nowhere(training: Training) -> None:
+def _nowhere(training: Training, *, at_once: bool = False) -> None:
     """Keep nothing."""

@@ -51,8 +51,8 @@ class Checkpoint:
         self._listener = listener
         self._saved_at = time.monotonic()
 
-    def save(self, training: Training) -> None:
-        """Write the training, unless it was written less than a minute ago at an epoch's end.
+    def save(self, training: Training, *, at_once: bool = False) -> None:
+        """Write the training if the last time was a minute ago, at once, or at its end.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class Checkpoint:
         """
         finished = training.stop_reason is not None
         recent = time.monotonic() - self._saved_at < SECONDS_BETWEEN_SAVES
-        if recent and training.step == 0 and not finished:
+        if recent and not at_once and not finished:
             return
         best = {} if training.best is None else to_tensors(training.best)
         tensors = {f"{_BEST}{name}": tensor for name, tensor in best.items()}
@@ -69,7 +69,7 @@ class Checkpoint:
         content = tensor_bytes(tensors)
         name = f"checkpoint-{training.epoch}-{training.step}-{_sha256(content)}.safetensors"
         write_bytes(self.folder / name, content)
-        self._remove(self._newest_first()[KEPT:])
+        self._keep_up_to(training)
         self._saved_at = time.monotonic()
 
     def restore(self, training: Training) -> None:
@@ -126,9 +126,14 @@ class Checkpoint:
         training.stopped = record["stopped"]
 
     def _newest_first(self) -> list[Path]:
-        found = {path: _NAME.fullmatch(path.name) for path in self.folder.glob("checkpoint-*")}
-        ours = [(int(name[1]), int(name[2]), path) for path, name in found.items() if name]
-        return [path for _, _, path in sorted(ours, reverse=True)]
+        found = [path for path in self.folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=_position, reverse=True)
+
+    def _keep_up_to(self, training: Training) -> None:
+        """Leave the last ones up to where the training is: what is past it has diverged."""
+        here = training.epoch, training.step
+        course = [path for path in self._newest_first() if _position(path) <= here]
+        self._remove([path for path in self._newest_first() if path not in course[:KEPT]])
 
     def _say(self, damaged: list[Path], training: Training) -> None:
         if damaged:
@@ -141,6 +146,12 @@ class Checkpoint:
             # One that stays does no harm, and is no reason to lose a training.
             with suppress(OSError):
                 path.unlink()
+
+
+def _position(path: Path) -> tuple[int, int]:
+    """Return the epoch and step in a checkpoint's name."""
+    _, epoch, step, _ = path.stem.split("-")
+    return int(epoch), int(step)
 
 
 def _sha256(content: bytes) -> str:

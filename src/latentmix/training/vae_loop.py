@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -91,12 +90,19 @@ def start(rule: Rule, keys: Keys, network: Network, patience: int | None = None)
     return Training(rule, keys, init(rule, network), patience=patience)
 
 
+class Save(Protocol):
+    """Keeps a training on disk, now and then or at once."""
+
+    def __call__(self, training: Training, *, at_once: bool = False) -> None:
+        """Keep it."""
+
+
 def run(
     training: Training,
     rows: Rows,
     validation: Rows | None,
     listener: Listener,
-    save: Callable[[Training], None],
+    save: Save,
 ) -> Network:
     """Train until the last epoch ends, or enough of them, and return the network.
 
@@ -109,7 +115,7 @@ def run(
     listener : callable
         Told of `Steps` and `EpochEnd`; ends the training by raising `StopTraining`.
     save : callable
-        Called with the training after each epoch, and before an interrupt propagates.
+        Called after each call and epoch, and `at_once` before an interrupt propagates.
 
     Raises
     ------
@@ -122,7 +128,8 @@ def run(
     rule, pace = training.rule, _Pace(training.rule.steps_per_shard)
     end = rule.n_epochs or None
     with read_at_random(rows), held_back() as pending, _feed(training, rows, end) as feed:
-        while training.stop_reason is None:
+        # An epoch that the listener cut short is ended, too, if a signal came between.
+        while training.stop_reason is None or training.step:
             good = copied(training.state), training.step
             try:
                 while training.step < rule.steps_per_epoch and not training.stopped:
@@ -130,11 +137,14 @@ def run(
                     _check_finite(training)
                     _tell(training, _progress(training), listener)
                     if pending.number is not None:
-                        save(training)
+                        save(training, at_once=True)
                     deliver(pending)
+                    if training.step < rule.steps_per_epoch:  # else the epoch's end saves
+                        save(training)
             except ParameterError:
                 training.state, training.step = good
-                save(training)
+                if training.epoch:
+                    save(training, at_once=True)
                 raise
             _tell(training, end_epoch(training, validation), listener)
             save(training)
