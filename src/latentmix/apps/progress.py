@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from latentmix.estimators.verbosity import epoch_text
-from latentmix.training.events import EmIteration, EpochEnd, Event, Listener, Stage, Steps
+from latentmix.training.events import EmIteration, EpochEnd, Event, Listener, Stage, Steps, Warned
 
 # Elsewhere than on a terminal: at most one line of EM in so many seconds.
 SECONDS_PER_EM_LINE = 10.0
@@ -40,6 +40,8 @@ class _Lines:
         if isinstance(event, Stage):
             self._em_said_at = time.monotonic()
             print(event.message, flush=True)
+        elif isinstance(event, Warned):
+            print(f"Warning: {event.message}", flush=True)
         elif isinstance(event, Steps) and self._begun is None:
             # A training that goes on where it stopped has no time left behind it here.
             self._begun = (event.epoch - 1, time.monotonic())
@@ -74,6 +76,8 @@ class _Bar:
         if isinstance(event, Stage):
             self.close()
             tqdm.write(event.message)
+        elif isinstance(event, Warned):
+            tqdm.write(f"Warning: {event.message}")
         elif isinstance(event, Steps):
             self._advance(event)
         elif isinstance(event, EpochEnd):

@@ -25,6 +25,7 @@ def summary_of(metrics: dict[str, Any], folder: Path) -> str:
         _density_line(metrics["test"]),
         f"EM of the run's own {own['n_components']} components {how} after {own['n_iter']} "
         "iterations",
+        *(f"Warning: {message}" for message in metrics.get("warnings", ())),
     ]
     if not metrics["naming"]["rows"]:
         lines.append(

@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from latentmix.data import RowView, split
-from latentmix.errors import InputError, ParameterError
+from latentmix.errors import InputError, ParameterError, TrainingWarning
 from latentmix.estimators import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
@@ -41,7 +41,7 @@ from latentmix.runs.tables import write_history, write_tables
 from latentmix.storage.files import alone_in, null_where_not_finite, write_json
 from latentmix.storage.manifest import seal
 from latentmix.training.checkpoint import Checkpoint
-from latentmix.training.events import Listener, Stage
+from latentmix.training.events import Listener, Stage, Warned
 
 # Fewer rows leave no validation and test rows worth the name.
 FEWEST_ROWS = 20
@@ -84,12 +84,14 @@ def _execute(
 ) -> dict[str, Any]:
     """Run the recipe in a folder that is held; as `execute`."""
     began = time.perf_counter()
-    with _opened(request, listener) as checkpoint:
+    with _opened(request, listener) as checkpoint, _warnings_heard(listener) as said:
         models, latents = _models(request, parts, checkpoint, listener)
     for each in models:
         name_components(each, latents, parts)
     listener(Stage("Scoring the test rows and writing the run folder"))
-    metrics: dict[str, Any] = null_where_not_finite(_metrics(request, models, latents, parts))
+    metrics: dict[str, Any] = null_where_not_finite(
+        {**_metrics(request, models, latents, parts), "warnings": said}
+    )
     out = request.out
     write_model(models[0], out / "model")
     write_latents(latents, parts, out)
@@ -159,16 +161,15 @@ def _models(
     request: Request, parts: Parts, checkpoint: Checkpoint, listener: Listener
 ) -> tuple[list[LatentMixture], Latents]:
     """Return the recipe's model and then its siblings, fitted without labels; and the latents."""
-    with _quiet_about_convergence():
-        model = _fit(request, parts, checkpoint, listener)
-        latents = encode(model, request.dataset.X, parts, request.seed)
-        return [model, *_siblings(model, latents, request.recipe, listener)], latents
+    model = _fit(request, parts, checkpoint, listener)
+    latents = encode(model, request.dataset.X, parts, request.seed)
+    return [model, *_siblings(model, latents, request.recipe, listener)], latents
 
 
 def _metrics(
     request: Request, models: Sequence[LatentMixture], latents: Latents, parts: Parts
 ) -> dict[str, Any]:
-    """Return what metrics.json holds, but for the wall time."""
+    """Return what metrics.json holds, but for warnings and the wall time."""
     test = RowView(request.dataset.X, parts.numbers("test"))
     return {
         "format": 1,
@@ -231,8 +232,23 @@ def _siblings(
 
 
 @contextmanager
-def _quiet_about_convergence() -> Iterator[None]:
-    """Leave it to metrics.json to say whether EM converged."""
+def _warnings_heard(listener: Listener) -> Iterator[list[str]]:
+    """Tell the listener of what was learned badly, and yield the list of it, which grows.
+
+    Whether EM converged stands in metrics.json with each mixture.
+    """
+    said: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if not issubclass(category, TrainingWarning):
+            shown(message, category, *where)
+            return
+        said.append(str(message))
+        listener(Warned(str(message)))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
+        warnings.simplefilter("always", TrainingWarning)
+        shown = warnings.showwarning
+        warnings.showwarning = show  # type: ignore[assignment]  # its places are passed on
+        yield said

@@ -14,6 +14,13 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """What was learned is of little use: how it shows, and what usually mends it."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Steps:
     """A compiled call of training steps has ended: `step` of `n_steps` in this epoch.
 
@@ -71,7 +78,7 @@ class StopTraining(Exception):  # noqa: N818  # no error: the listener's wish
     """
 
 
-Event = Stage | Steps | EpochEnd | EmIteration
+Event = Stage | Warned | Steps | EpochEnd | EmIteration
 Listener = Callable[[Event], None]
 
 
