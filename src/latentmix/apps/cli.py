@@ -9,7 +9,6 @@ JAX, scikit-learn and plotting are imported by the commands that need them, when
 from __future__ import annotations
 
 import logging
-import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -130,6 +129,21 @@ def _carry_out(request: Request) -> None:
         _say_how_to_go_on(request.out)
         raise
     click.echo(summary_of(metrics, request.out))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.option("--once", is_flag=True, help="Print how far it is, and leave.")
+def watch(run_folder: Path, once: bool) -> None:
+    """Follow RUN, which another process is working on, until it ends or Ctrl-C."""
+    from latentmix.apps.watch import watch_run  # noqa: PLC0415
+
+    try:
+        watch_run(run_folder, once=once)
+    except KeyboardInterrupt as stop:
+        # Ctrl-C is how one leaves; the run goes on.
+        if _is_sigterm(stop):
+            raise
 
 
 @cli.command()
@@ -282,9 +296,10 @@ def _refuse_beside_resume() -> None:
 
 
 def _say_how_to_go_on(folder: Path) -> None:
+    from latentmix.apps.watch import resume_command  # noqa: PLC0415
+
     if (folder / "request.json").exists():
-        again = shlex.join(["latentmix", "run", "--resume", str(folder)])
-        click.echo(f"What was done is kept in {folder}. To go on: {again}")
+        click.echo(f"What was done is kept in {folder}. To go on: {resume_command(folder)}")
 
 
 def _show_downloads() -> None:

@@ -49,7 +49,7 @@ class _Lines:
             print(f"epoch {event.epoch}/{event.n_epochs}: {epoch_text(event)}{self._left(event)}")
             sys.stdout.flush()
         elif isinstance(event, EmIteration) and self._em_is_due():
-            print(_em_text(event), flush=True)
+            print(em_text(event), flush=True)
 
     def _em_is_due(self) -> bool:
         now = time.monotonic()
@@ -111,7 +111,8 @@ class _Bar:
         self._bar.update(event.iteration - self._bar.n)
 
 
-def _em_text(event: EmIteration) -> str:
+def em_text(event: EmIteration) -> str:
+    """Return where EM is, in one line."""
     return (
         f"EM with {event.n_components} components, iteration {event.iteration}: "
         f"{event.log_likelihood:.4f} nats a row"

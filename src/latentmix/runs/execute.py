@@ -26,6 +26,7 @@ from latentmix.estimators import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
 from latentmix.runs.environment import DECIDING_BITS, environment
+from latentmix.runs.event_log import EVENTS, EventLog
 from latentmix.runs.parts import (
     Latents,
     Parts,
@@ -41,7 +42,7 @@ from latentmix.runs.tables import write_history, write_tables
 from latentmix.storage.files import alone_in, null_where_not_finite, write_json
 from latentmix.storage.manifest import seal
 from latentmix.training.checkpoint import Checkpoint
-from latentmix.training.events import Listener, Stage, Warned
+from latentmix.training.events import Listener, Stage, Warned, all_of
 
 # Fewer rows leave no validation and test rows worth the name.
 FEWEST_ROWS = 20
@@ -83,8 +84,25 @@ def _execute(
     request: Request, parts: Parts, listener: Listener, draw: Callable[[Path], object]
 ) -> dict[str, Any]:
     """Run the recipe in a folder that is held; as `execute`."""
+    going_on = claim(request)
+    with EventLog(request.out / EVENTS, len(parts.split.train)) as log:
+        metrics = _carry_out(request, parts, all_of(log, listener), draw, going_on=going_on)
+    log.remove()
+    return metrics
+
+
+def _carry_out(
+    request: Request,
+    parts: Parts,
+    listener: Listener,
+    draw: Callable[[Path], object],
+    *,
+    going_on: bool,
+) -> dict[str, Any]:
+    """Run the recipe in a folder that is claimed, and seal it; as `execute`."""
     began = time.perf_counter()
-    with _opened(request, listener) as checkpoint, _warnings_heard(listener) as said:
+    opened = _opened(request, listener, going_on=going_on)
+    with opened as checkpoint, _warnings_heard(listener) as said:
         models, latents = _models(request, parts, checkpoint, listener)
     for each in models:
         name_components(each, latents, parts)
@@ -100,7 +118,7 @@ def _execute(
     draw(out)
     metrics["wall_seconds"] = round(time.perf_counter() - began, 2)
     write_json(out / "metrics.json", metrics)
-    seal(out, "run", exclude=checkpoint.names())
+    seal(out, "run", exclude=(EVENTS, *checkpoint.names()))
     checkpoint.remove()
     return metrics
 
@@ -129,9 +147,8 @@ def split_rows(request: Request) -> Parts:
 
 
 @contextmanager
-def _opened(request: Request, listener: Listener) -> Iterator[Checkpoint]:
-    """Open the run's folder and yield its checkpoint; bad input leaves no new folder behind."""
-    going_on = claim(request)
+def _opened(request: Request, listener: Listener, *, going_on: bool) -> Iterator[Checkpoint]:
+    """Begin the run's folder and yield its checkpoint; bad input leaves no new folder behind."""
     checkpoint = Checkpoint(request.out, listener)
     try:
         _write_environment(request, listener)

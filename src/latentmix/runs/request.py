@@ -131,7 +131,12 @@ def request_of(folder: Path, command: tuple[str, ...] = ()) -> Request:
     IntegrityError
         If ``request.json`` cannot be read.
     """
-    record = _begun(folder)
+    record = begun_record(folder)
+    if (folder / MANIFEST).exists():
+        raise WriteError(
+            f"{folder} is finished: there is nothing to go on with. Begin another run with "
+            "`latentmix run DATA`."
+        )
     try:
         recipe, seed, known = recipe_of(record["recipe"]), int(record["seed"]), record["data"]
         where = record["source"]
@@ -152,17 +157,20 @@ def request_of(folder: Path, command: tuple[str, ...] = ()) -> Request:
     return request
 
 
-def _begun(folder: Path) -> dict[str, Any]:
-    """Return what request.json of an unfinished run holds."""
+def begun_record(folder: Path) -> dict[str, Any]:
+    """Return what request.json of a run holds, finished or not.
+
+    Raises
+    ------
+    MissingError
+        If no run began in the folder.
+    IntegrityError
+        If the file cannot be read.
+    """
     if not (folder / REQUEST).is_file():
         what = f"holds no {REQUEST}: no run began there" if folder.is_dir() else "is no folder"
         raise MissingError(
             f"{folder} {what}. Give the folder of a run that was stopped, or begin one with "
-            "`latentmix run DATA`."
-        )
-    if (folder / MANIFEST).exists():
-        raise WriteError(
-            f"{folder} is finished: there is nothing to go on with. Begin another run with "
             "`latentmix run DATA`."
         )
     try:

@@ -53,10 +53,24 @@ def write_bytes(path: Path, content: bytes) -> None:
             # A disk that fails may refuse this as well: the first error is the one to tell.
             with suppress(OSError):
                 temporary.unlink()
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}. Expected a writable folder with "
-            "room on its disk; choose another or free some."
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Append to a file, made if need be; not flushed to disk, and cut short where that fails.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        with os.fdopen(handle, "ab") as file:
+            file.write(content)
+            file.flush()
+    except OSError as error:
+        raise _not_written(path, error) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -216,6 +230,27 @@ def replace_folder(old: Path, new: Path) -> None:
             f"{old} cannot be replaced: {error.strerror or error}. Expected a folder that can be "
             "renamed; check the rights of the one it stands in."
         ) from error
+
+
+def is_held(path: Path) -> bool | None:
+    """Tell whether a process holds a folder; None where nobody can tell."""
+    try:
+        held = hold_folder(path)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    if held is None:
+        return None
+    os.close(held)
+    return False
+
+
+def _not_written(path: Path, error: OSError) -> WriteError:
+    return WriteError(
+        f"{path} cannot be written: {error.strerror or error}. Expected a writable folder with "
+        "room on its disk; choose another or free some."
+    )
 
 
 def _no_folder(path: Path, error: OSError) -> WriteError:

@@ -13,7 +13,6 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +22,7 @@ from safetensors.numpy import load as tensors_from_bytes
 from latentmix.errors import IntegrityError
 from latentmix.models.named_tensors import from_tensors, to_tensors
 from latentmix.storage.files import tensor_bytes, write_bytes
-from latentmix.training.events import Averages, EpochEnd, Listener, Stage, nobody
+from latentmix.training.events import Listener, Stage, epoch_end_of, nobody
 from latentmix.training.vae_loop import Training
 
 SECONDS_BETWEEN_SAVES = 60.0
@@ -112,7 +111,7 @@ class Checkpoint:
             raise IntegrityError(f"{path.name} was changed: its SHA-256 is another")
         tensors = dict(tensors_from_bytes(content))
         record = json.loads(tensors.pop(_RECORD).tobytes())
-        history = [_epoch_end(entry) for entry in record["history"]]
+        history = [epoch_end_of(entry) for entry in record["history"]]
         best = {
             name.removeprefix(_BEST): tensors.pop(name)
             for name in [*tensors]
@@ -169,14 +168,3 @@ def _record_of(training: Training) -> np.ndarray:
     }
     # An average over held-out rows may be infinite; Python reads what it writes for that.
     return np.frombuffer(json.dumps(record).encode(), np.uint8)
-
-
-def _epoch_end(entry: dict[str, Any]) -> EpochEnd:
-    validation = entry["validation"]
-    return EpochEnd(
-        entry["epoch"],
-        entry["n_epochs"],
-        Averages(**entry["train"]),
-        None if validation is None else Averages(**validation),
-        entry["seconds"],
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,13 @@ class EpochEnd:
     train: Averages
     validation: Averages | None
     seconds: float
+
+
+def epoch_end_of(record: dict[str, Any]) -> EpochEnd:
+    """Return the event that `dataclasses.asdict` made this record of."""
+    parts = {name: record[name] for name in ("train", "validation")}
+    averages = {name: None if part is None else Averages(**part) for name, part in parts.items()}
+    return EpochEnd(**{**record, **averages})
 
 
 @dataclass(frozen=True)
