@@ -1,12 +1,14 @@
 """The command line: what it says, what it writes, and the exit code of each way to fail."""
 
 import csv
+import gc
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -329,3 +331,22 @@ def test_outside_of_training_a_signal_has_its_code_too(latentmix, monkeypatch, s
         assert latentmix("wait")[0] == code
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_falls_into_a_callback_of_the_collector_is_not_lost(monkeypatch, number):
+    def call_back(phase, info):
+        gc.callbacks.remove(call_back)
+        signal.raise_signal(number)
+
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: command_line._terminate}
+    before = signal.signal(number, handlers[number])
+    monkeypatch.setattr(sys, "unraisablehook", command_line._interrupt_again)
+    gc.callbacks.append(call_back)
+    try:
+        gc.collect()
+        with pytest.raises(KeyboardInterrupt) as stop:
+            time.sleep(30)
+    finally:
+        signal.signal(number, before)
+    assert command_line._is_sigterm(stop.value) == (number == signal.SIGTERM)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -238,7 +239,11 @@ def datasets() -> None:
 def main() -> NoReturn:
     """Run the command line, and exit with the code of what happened."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(guarded(lambda: cli.main(prog_name="latentmix", standalone_mode=False)))
+    sys.unraisablehook = _interrupt_again
+    code = guarded(lambda: cli.main(prog_name="latentmix", standalone_mode=False))
+    # All is done: raised among what libraries do at the very end, it would only be printed.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def guarded(command: Callable[[], Any]) -> int:
@@ -273,6 +278,20 @@ def _fail(message: str, code: int) -> int:
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Treat SIGTERM as Ctrl-C, which says by its argument what it is."""
     raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal once more whose KeyboardInterrupt fell where nothing can be raised.
+
+    JAX has the garbage collector call it back, some times a second.
+    """
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    number = signal.SIGTERM if _is_sigterm(lost.exc_value) else signal.SIGINT
+    again = threading.Timer(0.05, signal.raise_signal, (number,))
+    again.daemon = True
+    again.start()
 
 
 def _is_sigterm(stop: BaseException) -> bool:
