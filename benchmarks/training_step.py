@@ -1,10 +1,11 @@
-"""A training step of the `seed` network, in three batch sizes: latentmix and PyTorch, by turns.
+"""A training step of the `seed` network, in three batch sizes: latentmix and its peers, by turns.
 
-PyTorch is no dependency of latentmix and lives in an environment of its own:
+The peers are no dependencies of latentmix and live in environments of their own:
 
     python -m venv peers && peers/bin/pip install torch==2.13.0 numpy
+    python -m venv pythae && pythae/bin/pip install torch==2.13.0 pythae==0.1.2
     python benchmarks/training_step.py --torch-python peers/bin/python \
-        --out benchmarks/results/training_step.md
+        --pythae-python pythae/bin/python --out benchmarks/results/training_step.md
 """
 
 from __future__ import annotations
@@ -25,7 +26,30 @@ import numpy as np
 from reporting import processor, spread
 from serving import Worker
 
-OURS, USUAL, BEST = "latentmix", "PyTorch, usual loop", "PyTorch, best variant"
+
+class Peer(NamedTuple):
+    """A program to compare with: the option that names its interpreter, and its worker."""
+
+    option: str
+    script: str
+    arguments: tuple[str, ...] = ()
+
+
+def pytorch(variant: str) -> Peer:
+    return Peer("torch_python", "training_step_torch.py", (variant,))
+
+
+OURS, LOADER, PYTHAE = "latentmix", "PyTorch, DataLoader", "pythae"
+
+# To add a way to write PyTorch's loop: a line here, and one of `VARIANTS` in its worker.
+PEERS = {
+    LOADER: pytorch("loader"),
+    "PyTorch, indexed": pytorch("indexed"),
+    "PyTorch, indexed, fused Adam": pytorch("fused"),
+    "PyTorch, indexed, fused Adam, torch.compile": pytorch("compiled"),
+    "PyTorch, indexed, fused Adam, torch.compile, max-autotune": pytorch("autotuned"),
+    PYTHAE: Peer("pythae_python", "training_step_pythae.py"),
+}
 
 # Steps at the end of the warm-up whose mean loss is compared, and how far it may differ.
 COMPARED_STEPS, TOLERANCE = 200, 0.05
@@ -37,19 +61,21 @@ PAUSE = 0.2
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     busy = os.getloadavg()[0]
-    workers = {
-        OURS: Worker(sys.executable, "training_step_ours.py"),
-        USUAL: Worker(options.torch_python, "training_step_torch.py", "usual"),
-        BEST: Worker(options.torch_python, "training_step_torch.py", "best"),
-    }
+    workers = {OURS: Worker(sys.executable, "training_step_ours.py")}
+    for name, peer in PEERS.items():
+        if interpreter := getattr(options, peer.option):
+            workers[name] = Worker(interpreter, peer.script, *peer.arguments)
     limits = workers[OURS].ask("limits")
-    told = [of_batch_size(workers, limits, size, options) for size in options.batch_sizes]
+    results = [of_batch_size(workers, limits, size, options) for size in options.batch_sizes]
     for worker in workers.values():
         worker.close()
-    about = told[0][0]
     report = "\n\n".join(
-        ["# One training step of the `seed` recipe", conditions(options, about, busy)]
-        + [section for _, section in told]
+        [
+            "# One training step of the `seed` recipe",
+            summary(results),
+            conditions(options, results[0].about, busy),
+            *(section(result, options) for result in results),
+        ]
     )
     print(report)
     if options.out is not None:
@@ -57,28 +83,57 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out.write_text(report + "\n")
 
 
+class Limit(NamedTuple):
+    """The least that a step needs, in milliseconds, and the sentence that says what for."""
+
+    milliseconds: float
+    explained: str
+
+
+class Result(NamedTuple):
+    """What was found in batches of one size, by the workers' names.
+
+    `about` is what each says of itself, `losses` those of the warm-up's last steps, `times` the
+    milliseconds a step, turn by turn.
+    """
+
+    batch_size: int
+    about: dict[str, Any]
+    losses: dict[str, float]
+    times: dict[str, np.ndarray]
+    limit: Limit
+
+    def ratios(self, name: str) -> np.ndarray:
+        """Return a peer's times over ours, round by round."""
+        return self.times[name] / self.times[OURS]
+
+    @property
+    def reached(self) -> np.ndarray:
+        """The limit over our times, in percent."""
+        return 100 * self.limit.milliseconds / self.times[OURS]
+
+    @property
+    def best_pytorch(self) -> str | None:
+        """The variant of PyTorch with the least median."""
+        variants = [name for name in self.times if name.startswith("PyTorch")]
+        return min(variants, key=lambda name: np.median(self.times[name]), default=None)
+
+
 def of_batch_size(
     workers: dict[str, Worker], limits: dict[str, float], size: int, options: argparse.Namespace
-) -> tuple[dict[str, Any], str]:
-    """Train anew in batches of `size`; return what each worker is, and the report's section."""
+) -> Result:
+    """Have all train anew in batches of `size`, first compared, then timed."""
     steps = steps_of(size, options)
     with tempfile.TemporaryDirectory() as folder:
         asked = {"data": options.data, "folder": folder, "batch_size": size}
         about = {OURS: workers[OURS].ask("prepare", **asked)}
         given = {"folder": folder, "shape": about[OURS]["shape"], "rule": about[OURS]["rule"]}
-        for name in (USUAL, BEST):
+        for name in workers.keys() - {OURS}:
             about[name] = workers[name].ask("prepare", **given)
-    losses = {name: warmed_up(worker, steps.warm_up) for name, worker in workers.items()}
-    refuse_other_arithmetic(about, losses)
-    times = measured(workers, options.rounds, steps.timed)
-    section = [
-        f"## Batches of {size}",
-        f"{steps.timed} steps a turn, after {steps.warm_up} of warm-up.",
-        timings(times, size),
-        arithmetic(about[OURS]["n_parameters"], losses, steps.warm_up),
-        distance_to_limit(about[OURS], limits, times[OURS]),
-    ]
-    return about, "\n\n".join(section)
+        losses = {name: warmed_up(worker, steps.warm_up) for name, worker in workers.items()}
+        refuse_other_arithmetic(about, losses)
+        times = measured(workers, options.rounds, steps.timed)
+    return Result(size, about, losses, times, limit_of(about[OURS], limits))
 
 
 class Steps(NamedTuple):
@@ -98,7 +153,8 @@ def steps_of(size: int, options: argparse.Namespace) -> Steps:
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--torch-python", required=True, help="interpreter that has PyTorch")
+    parser.add_argument("--torch-python", help="interpreter that has PyTorch")
+    parser.add_argument("--pythae-python", help="interpreter that has pythae")
     parser.add_argument("--data", default="mnist", help="a named set, or 'synthetic' (random)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128, 1024])
     parser.add_argument("--rounds", type=int, default=9, help="turns of each (7 or more to report)")
@@ -110,10 +166,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def warmed_up(worker: Worker, n_steps: int) -> float:
     """Train from scratch, and return the mean loss of the last steps."""
-    compared = min(COMPARED_STEPS, n_steps)
-    if n_steps > compared:
-        worker.ask("train", n_steps=n_steps - compared)
-    return worker.ask("train", n_steps=compared)["loss"]
+    if n_steps > COMPARED_STEPS:
+        worker.ask("train", n_steps=n_steps - COMPARED_STEPS)
+    return worker.ask("train", n_steps=COMPARED_STEPS)["loss"]
 
 
 def refuse_other_arithmetic(about: dict[str, Any], losses: dict[str, float]) -> None:
@@ -135,44 +190,8 @@ def measured(workers: dict[str, Worker], rounds: int, n_steps: int) -> dict[str,
     return {name: np.array(values) for name, values in times.items()}
 
 
-def conditions(options: argparse.Namespace, about: dict[str, Any], busy: float) -> str:
-    n_rows, n_features = about[OURS]["shape"]["rows"]
-    return (
-        f"{about[OURS]['versions']} beside {about[USUAL]['versions']}; Python "
-        f"{platform.python_version()}, {platform.system()}, {os.cpu_count()} cores, {processor()}, "
-        f"load average at the start {busy:.1f}. Data: {options.data}, {n_rows:,} rows of "
-        f"{n_features}. {options.rounds} rounds by turns."
-    )
-
-
-def timings(times: dict[str, np.ndarray], batch_size: int) -> str:
-    lines = [
-        "| ms a step | min | median | max | images a second |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name, values in times.items():
-        lines.append(f"| {name} | {spread(values)} | {1e3 * batch_size / np.median(values):,.0f} |")
-    lines += [
-        "",
-        f"| times {OURS}'s, round by round | min | median | max |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for name in (USUAL, BEST):
-        lines.append(f"| {name} | {spread(times[name] / times[OURS])} |")
-    return "\n".join(lines)
-
-
-def arithmetic(n_parameters: int, losses: dict[str, float], warm_up: int) -> str:
-    listed = ", ".join(f"{loss:.2f} ({name})" for name, loss in losses.items())
-    return (
-        f"The same arithmetic: {n_parameters:,} parameters each, started from the same weights; "
-        f"mean loss of a row over the warm-up's last {min(COMPARED_STEPS, warm_up)} steps, in "
-        f"nats: {listed}."
-    )
-
-
-def distance_to_limit(ours: dict[str, Any], limits: dict[str, float], times: np.ndarray) -> str:
-    """Say what a step needs at least: its products at the best rate, then Adam's traffic."""
+def limit_of(ours: dict[str, Any], limits: dict[str, float]) -> Limit:
+    """Return what a step needs at least: its products at the best rate, then Adam's traffic."""
     widths, n_features = ours["shape"]["widths"], ours["shape"]["rows"][1]
     encoder = [n_features, *widths]
     decoder = [ours["shape"]["latent_dim"], *reversed(widths[1:]), n_features]
@@ -184,15 +203,106 @@ def distance_to_limit(ours: dict[str, Any], limits: dict[str, float], times: np.
     # p, m and v are read and written, the gradient is read.
     adam = 7 * 4 * ours["n_parameters"]
     products, traffic = 1e3 * flops / limits["flops"], 1e3 * adam / limits["bandwidth"]
-    limit = products + traffic
-    reached = 100 * limit / times
-    least, middle, greatest = reached.min(), np.median(reached), reached.max()
-    return (
+    return Limit(
+        products + traffic,
         f"The limit: {flops / 1e6:.0f} Mflop of matrix products at {limits['flops'] / 1e9:.0f} "
         f"Gflop/s (the best square product) take {products:.2f} ms, Adam's {adam / 1e6:.0f} MB at "
         f"{limits['bandwidth'] / 1e9:.1f} GB/s (a sweep over 256 MB) {traffic:.2f} ms: "
-        f"{limit:.2f} ms in all. latentmix's steps reach {least:.0f} % (min), {middle:.0f} % "
-        f"(median) and {greatest:.0f} % (max) of that."
+        f"{products + traffic:.2f} ms in all.",
+    )
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Return the ratios that count, a line for each batch size."""
+    lines = [
+        "How many times as fast latentmix is, and how near the machine's limit: medians, in "
+        "brackets the least and the greatest of the rounds.",
+        "",
+        f"| batch | images a second | best variant of PyTorch | {LOADER} | {PYTHAE} | % of the "
+        "limit |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for result in results:
+        compared = (result.best_pytorch, LOADER, PYTHAE)
+        cells = [f"{result.batch_size:,}", f"{images_a_second(result, OURS):,.0f}"]
+        cells += [middle(result.ratios(n), 2) if n in result.times else "-" for n in compared]
+        lines.append(f"| {' | '.join([*cells, middle(result.reached, 0)])} |")
+    best = {r.batch_size: r.best_pytorch for r in results if r.best_pytorch is not None}
+    if best:
+        told = "; ".join(f"{name} ({size:,})" for size, name in best.items())
+        lines += ["", f"The best variant of PyTorch, the one with the least median: {told}."]
+    absent = [name for name in PEERS if name not in results[0].times]
+    if absent:
+        lines += ["", f"Left out, as no interpreter with them was given: {'; '.join(absent)}."]
+    return "\n".join(lines)
+
+
+def middle(values: np.ndarray, digits: int) -> str:
+    """Return the median, and in brackets the least and the greatest value."""
+    median, least, most = (
+        f"{value:.{digits}f}" for value in (np.median(values), values.min(), values.max())
+    )
+    return f"{median} ({least} to {most})"
+
+
+def images_a_second(result: Result, name: str) -> float:
+    return 1e3 * result.batch_size / float(np.median(result.times[name]))
+
+
+def conditions(options: argparse.Namespace, about: dict[str, Any], busy: float) -> str:
+    n_rows, n_features = about[OURS]["shape"]["rows"]
+    peers = sorted({told["versions"] for name, told in about.items() if name != OURS})
+    beside = " beside ".join([about[OURS]["versions"], *([" and ".join(peers)] if peers else [])])
+    timed = (
+        " Of pythae one call of `BaseTrainer.train_step` a turn is timed: its own loop over "
+        "batches, without its evaluation, its copies of the best model and its files."
+    )
+    return (
+        f"{beside}; Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} "
+        f"cores, {processor()}, load average at the start {busy:.1f}. Data: {options.data}, "
+        f"{n_rows:,} rows of {n_features}. {options.rounds} rounds by turns."
+        f"{timed if PYTHAE in about else ''}"
+    )
+
+
+def section(result: Result, options: argparse.Namespace) -> str:
+    steps = steps_of(result.batch_size, options)
+    return "\n\n".join(
+        [
+            f"## Batches of {result.batch_size:,}",
+            f"{steps.timed} steps a turn, after {steps.warm_up} of warm-up.",
+            timings(result),
+            arithmetic(result),
+            f"{result.limit.explained} latentmix's steps reach {middle(result.reached, 0)} % of "
+            "that.",
+        ]
+    )
+
+
+def timings(result: Result) -> str:
+    lines = [
+        "| ms a step | min | median | max | images a second |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, values in result.times.items():
+        lines.append(f"| {name} | {spread(values)} | {images_a_second(result, name):,.0f} |")
+    lines += [
+        "",
+        f"| times {OURS}'s, round by round | min | median | max |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name in result.times:
+        if name != OURS:
+            lines.append(f"| {name} | {spread(result.ratios(name))} |")
+    return "\n".join(lines)
+
+
+def arithmetic(result: Result) -> str:
+    n_parameters = result.about[OURS]["n_parameters"]
+    listed = "; ".join(f"{loss:.2f} ({name})" for name, loss in result.losses.items())
+    return (
+        f"The same arithmetic: {n_parameters:,} parameters each, started from the same weights; "
+        f"mean loss of a row over the warm-up's last {COMPARED_STEPS} steps, in nats: {listed}."
     )
 
 

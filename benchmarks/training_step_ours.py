@@ -20,9 +20,9 @@ from latentmix.models.mlp import default_widths
 from latentmix.models.named_tensors import to_tensors
 from latentmix.models.vae import Architecture, Network
 from latentmix.runs.recipe import load_recipe
-from latentmix.training.shards import Feed
+from latentmix.training.shards import Feed, most_shard_rows
 from latentmix.training.vae_loop import SECONDS_PER_CALL, start
-from latentmix.training.vae_rule import Rule, advance, named_keys
+from latentmix.training.vae_rule import Rule, Shard, advance, named_keys
 from serving import serve
 
 
@@ -49,6 +49,7 @@ class Ours:
             latent_dim=recipe.latent_dim,
             n_rows=len(rows),
             n_epochs=recipe.max_epochs,
+            most_shard_rows=most_shard_rows(rows),
         )
         self.training = start(self.rule, keys, network)
         (device,) = self.training.state.totals.devices()
@@ -70,30 +71,33 @@ class Ours:
 
     def train(self, n_steps: int) -> dict[str, float]:
         """Take so many steps; return the seconds, and the mean loss of a row, in nats."""
-        training, left, n_rows = self.training, n_steps, 0
+        rule, training, left, n_rows = self.rule, self.training, n_steps, 0
+        batch_size = rule.batch_size
         training.state = training.state._replace(totals=jnp.zeros(3, jnp.float32))
         began = time.perf_counter()
         while left > 0:
-            stop = min(training.step + min(left, self.steps_per_call), self.rule.steps_per_epoch)
-            left -= stop - training.step
-            n_rows += self._call(stop)
+            shard = self.feed.at(training.epoch, training.step)
+            taken = self._call(shard, left)
+            n_rows += min(taken * batch_size, rule.n_rows - training.step * batch_size)
+            left -= taken
+            training.step += taken
+            if training.step == rule.steps_per_epoch:
+                training.epoch, training.step = training.epoch + 1, 0
         seconds = time.perf_counter() - began
         return {"seconds": seconds, "loss": float(training.state.totals[2]) / n_rows}
 
-    def _call(self, stop: int) -> int:
-        """Make one compiled call, up to a step of this epoch; return how many rows it took."""
-        training, began = self.training, time.perf_counter()
-        first = training.step
-        span = jnp.asarray([first, stop, 0], jnp.int32)
-        shard = self.feed.at(training.epoch, first)
-        state = advance((shard, span), self.rule, training.state)
-        training.state, training.step = jax.block_until_ready(state), stop
-        seconds_a_step = (time.perf_counter() - began) / (stop - first)
+    def _call(self, shard: Shard, most: int) -> int:
+        """Make one compiled call of at most so many steps; return how many it took."""
+        rule, training, began = self.rule, self.training, time.perf_counter()
+        first = training.step % rule.steps_per_shard
+        left = min(rule.steps_per_shard - first, rule.steps_per_epoch - training.step)
+        taken = min(most, self.steps_per_call, left)
+        before = training.epoch * rule.steps_per_epoch + training.step - first
+        span = jnp.asarray([first, first + taken, before], jnp.int32)
+        training.state = jax.block_until_ready(advance((shard, span), rule, training.state))
+        seconds_a_step = (time.perf_counter() - began) / taken
         self.steps_per_call = max(8, int(SECONDS_PER_CALL / seconds_a_step))
-        if stop == self.rule.steps_per_epoch:
-            training.epoch, training.step = training.epoch + 1, 0
-        batch_size = self.rule.batch_size
-        return min(stop * batch_size, self.rule.n_rows) - first * batch_size
+        return taken
 
     def limits(self) -> dict[str, float]:
         """Return the machine's best float32 products, in flop/s, and memory traffic, in bytes/s."""
