@@ -20,6 +20,7 @@ import optax
 from jaxtyping import Array, Float, Int, Shaped
 
 from latentmix.models.vae import Network, prepare
+from latentmix.training.adam import scale_by_adam
 from latentmix.training.schedules import learning_rate
 
 
@@ -119,9 +120,8 @@ def named_keys(seed: int) -> Keys:
 
 
 def _optimiser(rule: Rule) -> optax.GradientTransformation:
-    adam = optax.adam(
-        learning_rate(rule.schedule, rule.learning_rate, rule.learning_rate_warmup, rule.n_steps)
-    )
+    rate = learning_rate(rule.schedule, rule.learning_rate, rule.learning_rate_warmup, rule.n_steps)
+    adam = optax.chain(scale_by_adam(), optax.scale_by_learning_rate(rate))
     if rule.clip_norm is None:
         return adam
     return optax.chain(optax.clip_by_global_norm(rule.clip_norm), adam)
