@@ -40,7 +40,56 @@ class Dense(eqx.Module):
 
     def __call__(self, x: Float[Array, "B I"]) -> Float[Array, "B O"]:
         """Return x @ weight + bias."""
-        return x @ self.weight + self.bias
+        return affine(x, self.weight, self.bias)
+
+
+# On a processor, products back to the inputs of no more rows than this are turned.
+MOST_TURNED_ROWS = 64
+
+
+@jax.custom_vjp
+def affine(
+    x: Float[Array, "B I"], weight: Float[Array, "I O"], bias: Float[Array, " O"]
+) -> Float[Array, "B O"]:
+    """Return x @ weight + bias; its derivative is the usual one, in a quicker order.
+
+    Large weights lie outside the cache. For g, the gradient of the answer, g weight^T reads
+    them across their rows; weight g^T reads along them, and in training takes five sixths of
+    the time, where nothing copies the weights first (`training.vae_rule`). Barriers keep the
+    compiler from turning the product back.
+    """
+    return x @ weight + bias
+
+
+def _forward(x: Array, weight: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return affine(x, weight, bias), (x, weight)
+
+
+def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array, Array]:
+    x, weight = saved
+    to_inputs = jax.lax.platform_dependent(g, weight, cpu=_turned, default=_straight)
+    return to_inputs, x.T @ g, jnp.sum(g, axis=0)
+
+
+def _straight(g: Array, weight: Array) -> Array:
+    return g @ weight.T
+
+
+def _turned(g: Array, weight: Array) -> Array:
+    # With more rows, turning g and the answer costs what the product saves.
+    if len(g) > MOST_TURNED_ROWS:
+        return _straight(g, weight)
+    turned: Array = _kept(weight @ _kept(g.T))
+    return turned.T
+
+
+def _kept(array: Array) -> Array:
+    # JAX leaves this function untyped.
+    kept: Array = jax.lax.optimization_barrier(array)  # type: ignore[no-untyped-call]
+    return kept
+
+
+affine.defvjp(_forward, _backward)
 
 
 class Trunk(eqx.Module):
