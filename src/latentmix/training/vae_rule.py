@@ -9,8 +9,9 @@ gives the same bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -170,7 +171,6 @@ def objective(
     return sums[2] / jnp.sum(weights), sums
 
 
-@eqx.filter_jit(donate="all-except-first")
 def advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
     """Take some of a shard's training steps, compiled as one loop.
 
@@ -184,6 +184,34 @@ def advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
     state : State
         Consumed: its buffers are reused.
     """
+    advanced: State = _compiled()(fixed, rule, state)
+    return advanced
+
+
+@cache
+def _compiled() -> Callable[..., State]:
+    return jax.jit(
+        _advance, static_argnums=1, donate_argnums=2, compiler_options=_compiler_options()
+    )
+
+
+def _compiler_options() -> dict[str, bool]:
+    """Return what saves the loop a copy of all weights in each step, where XLA knows it.
+
+    Products back to the inputs read the weights that Adam overwrites. XLA for processors copies
+    them first, unless it is told to look where in the loop they are last read.
+    """
+    options = {"xla_cpu_copy_insertion_use_region_analysis": True}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # an XLA before or after this experimental option
+        return {}
+    return options
+
+
+def _advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
     shard, (first, stop, before) = fixed
     optimiser = _optimiser(rule)
     parameters, rest = eqx.partition(state.network, eqx.is_inexact_array)
