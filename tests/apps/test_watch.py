@@ -160,6 +160,7 @@ def test_a_run_that_goes_on_tells_no_epoch_twice(carry_out, tmp_path, looked, fi
     carry_out(killed, listener=listener)
     epochs = [line.split(":")[0] for line in found[0] if line.startswith("epoch")]
     assert epochs == [f"epoch {n + 1}/30" for n in range(30)]
+    assert found[0].count("Training on 84 rows") == 1
     assert bytes_in(killed).keys() == bytes_in(finished).keys()
 
 

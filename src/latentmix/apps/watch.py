@@ -138,14 +138,16 @@ class _Lines:
 
     def __init__(self, *, whole: bool) -> None:
         self._whole = whole
-        self._n_shown = -1
+        self._n_shown = 0
+        self._titled = False
 
     def show(self, watched: _Watched, *, status: bool) -> None:
         """Print what is new, and where only the present state is asked for, also how far it is."""
-        if self._n_shown < 0:
+        if not self._titled:
             print(watched.title)
+            self._titled = True
         told = watched.followed.told
-        for _, line in told[max(0, self._n_shown) :]:
+        for _, line in told[self._n_shown :]:
             print(line)
         self._n_shown = len(told)
         if status and self._whole:

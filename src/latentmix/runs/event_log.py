@@ -165,6 +165,8 @@ class Followed:
             self.begun_at, self.n_rows = at, int(record["n_rows"])
             self.ended, self.error = False, None
             self._places.clear()
+            # All but the epochs is done anew.
+            self.told = [(epoch, text) for epoch, text in self.told if epoch is not None]
         elif name == "Ended":
             self.ended, self.error = True, record["error"]
         elif name == "Stage":
