@@ -6,7 +6,7 @@ It also says what the machine can do at most: float32 products and memory traffi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,7 @@ class Ours:
 
     def limits(self) -> dict[str, float]:
         """Return the machine's best float32 products, in flop/s, and memory traffic, in bytes/s."""
-        product = jax.jit(jnp.matmul)
-        squares = [jnp.ones((n, n), jnp.float32) for n in (1024, 2048, 4096)]
-        flops = max(2 * len(x) ** 3 / _shortest(lambda x=x: product(x, x)) for x in squares)
+        flops = best_products()
         # In place, as Adam works: a fresh copy of 256 MB would time the kernel's page faults.
         add = jax.jit(lambda x: x + 1, donate_argnums=0)
         held = [jnp.ones(1 << 26, jnp.float32)]
@@ -122,6 +120,13 @@ def _rows(data: str) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 256, (55_000, 784), np.uint8)
     dataset = load(data)
     return dataset.X if dataset.fixed_split is None else dataset.X[dataset.fixed_split.train]
+
+
+def best_products(sizes: Sequence[int] = (1024, 2048, 4096)) -> float:
+    """Return the machine's best float32 products of square matrices, in flop/s."""
+    product = jax.jit(jnp.matmul)
+    squares = [jnp.ones((n, n), jnp.float32) for n in sizes]
+    return max(2 * len(x) ** 3 / _shortest(lambda x=x: product(x, x)) for x in squares)
 
 
 def _shortest(call: Callable[[], object], repeats: int = 8) -> float:

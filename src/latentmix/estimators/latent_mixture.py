@@ -40,6 +40,7 @@ from latentmix.estimators.validation import (
     random_of,
 )
 from latentmix.models.blocks import blocks
+from latentmix.models.inference import Draws
 from latentmix.training.events import Listener, nobody
 
 LATENTS = ("z", "mean")
@@ -239,8 +240,8 @@ class LatentMixture(
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return p(k|x) of the components, (N, K)."""
-        latents = self.transform(X)
-        return self.mixture_.predict_proba(latents)
+        X = self._checked(X)
+        return self.vae_.of_means(X, self.mixture_.predict_proba)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the posterior means E_q[z|x], (N, L)."""
@@ -263,13 +264,17 @@ class LatentMixture(
         The ELBO with the mixture as prior: E_q[log p(x|z) + log p(z) - log q(z|x)], averaged over
         8 draws shared by all rows. For grey images its first term is minus the cross entropy.
         """
+
+        def elbo(bound: Draws[np.ndarray]) -> np.ndarray:
+            n_rows, n_draws, latent_dim = bound.z.shape
+            log_prior = self.mixture_.score_samples(bound.z.reshape(-1, latent_dim))
+            gap = bound.log_posterior - log_prior.reshape(n_rows, n_draws)
+            score: np.ndarray = self.vae_.log_jacobian_ - bound.reconstruction - gap.mean(axis=1)
+            return score
+
         X = self._checked(X)
-        bound = self.vae_.draws(X, SCORE_DRAWS)
-        n_rows, n_draws, latent_dim = bound.z.shape
-        log_prior = self.mixture_.score_samples(bound.z.reshape(-1, latent_dim))
-        gap = bound.log_posterior - log_prior.reshape(n_rows, n_draws)
-        elbo: np.ndarray = self.vae_.log_jacobian_ - bound.reconstruction - gap.mean(axis=1)
-        return elbo
+        scores: np.ndarray = self.vae_.of_draws(X, SCORE_DRAWS, elbo)
+        return scores
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean of `score_samples` over the rows, in nats."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, Protocol, Self
 
@@ -247,7 +247,12 @@ class VAE(
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the posterior means E_q[z|x], (N, L)."""
-        return self._posterior(X).mean
+        return self.of_means(X, lambda means: means)
+
+    def of_means(self, X: Any, function: inference.OfBlock) -> np.ndarray:
+        """Return what a function of posterior means (B, L) says of each row, block by block."""
+        rows = self._validated(X)
+        return inference.of_means(self.network_, rows, function)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Return E[x|z], (N, D): intensities in [0, 1] for images, X's units for tables."""
@@ -259,11 +264,12 @@ class VAE(
                 f"{self.architecture_.latent_dim}). Give rows as `transform` returns them."
             )
         check_finite(Z, "Z")
-        return self._in_units(inference.decode(self.network_, Z))
+        return inference.decode(self.network_, Z, self._in_units)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return E[x|z] at the posterior means of X, (N, D), in the units of that method."""
-        return self.inverse_transform(self.transform(X))
+        rows = self._validated(X)
+        return inference.reconstruct(self.network_, rows, self._in_units)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the ELBO of each row, (N,), in nats: a lower bound on log p(x).
@@ -271,9 +277,13 @@ class VAE(
         Averaged over 8 draws of z shared by all rows, so the same row has the same score. For
         grey images the Bernoulli term is minus the cross entropy, and no density.
         """
-        bound = self.draws(X, SCORE_DRAWS)
-        elbo: np.ndarray = self.log_jacobian_ - bound.reconstruction - bound.kl.sum(axis=1)
-        return elbo
+
+        def elbo(bound: inference.Draws[np.ndarray]) -> np.ndarray:
+            score: np.ndarray = self.log_jacobian_ - bound.reconstruction - bound.kl.sum(axis=1)
+            return score
+
+        scores: np.ndarray = self.of_draws(X, SCORE_DRAWS, elbo)
+        return scores
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean ELBO over the rows, in nats."""
@@ -292,7 +302,7 @@ class VAE(
 
     def sample_given(self, z: np.ndarray, seed: int) -> np.ndarray:
         """Return x given each z, (N, D), as `sample` shows it."""
-        return self._in_units(inference.sample_from(self.network_, z, seed))
+        return inference.sample_from(self.network_, z, seed, self._in_units)
 
     def sample_posterior(self, X: Any, seed: int) -> np.ndarray:
         """Return one draw z = mean + sigma * noise of each row, (N, L)."""
@@ -304,10 +314,17 @@ class VAE(
 
     def draws(self, X: Any, n_draws: int) -> inference.Draws[np.ndarray]:
         """Return the bound's ingredients of each row at fixed draws (prepared units)."""
+        bound: inference.Draws[np.ndarray] = self.of_draws(X, n_draws, lambda bound: bound)
+        return bound
+
+    def of_draws(
+        self, X: Any, n_draws: int, function: Callable[[inference.Draws[np.ndarray]], Any]
+    ) -> Any:
+        """Return what a function of a block's `draws` says of each row, block by block."""
         rows = self._validated(X)
         shape = (n_draws, self.architecture_.latent_dim)
         noise = jax.random.normal(jax.random.key(0), shape, jnp.float32)
-        return inference.draws(self.network_, rows, np.asarray(noise))
+        return inference.draws(self.network_, rows, np.asarray(noise), function)
 
     @property
     def log_jacobian_(self) -> float:
@@ -414,6 +431,7 @@ class VAE(
         return X if self.likelihood_ == "gaussian" else X / self.scale_
 
     def _in_units(self, prepared: np.ndarray) -> np.ndarray:
+        """Return a block of prepared rows in X's units."""
         if self.likelihood_ != "gaussian":
             return prepared
         return prepared * self.scale_ + self.shift_

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,6 +18,9 @@ from latentmix.models.blocks import map_blocks
 from latentmix.models.posteriors import Posterior
 from latentmix.models.vae import Network, Terms, prepare
 
+# A function of one block's NumPy array, row by row.
+OfBlock = Callable[[np.ndarray], np.ndarray]
+
 
 @eqx.filter_jit
 def _posterior(network: Network, x: Array) -> Posterior[Array]:
@@ -26,6 +30,11 @@ def _posterior(network: Network, x: Array) -> Posterior[Array]:
 @eqx.filter_jit
 def _mean(network: Network, z: Array) -> Array:
     return network.likelihood.mean(network.outputs(z))
+
+
+@eqx.filter_jit
+def _reconstruction(network: Network, x: Array) -> Array:
+    return network.likelihood.mean(network.outputs(network.posterior(prepare(x)).mean))
 
 
 @eqx.filter_jit
@@ -91,17 +100,32 @@ def posterior(network: Network, rows: Rows) -> Posterior[np.ndarray]:
     return answer
 
 
-def decode(network: Network, z: np.ndarray) -> np.ndarray:
-    """Return E[x|z], (N, D), in prepared units."""
-    mean: np.ndarray = map_blocks(_mean, network, z.astype(np.float32))
+def of_means(network: Network, rows: Rows, function: OfBlock) -> np.ndarray:
+    """Return what a function of posterior means, (B, L), says of each row, (N, ...)."""
+    answer: np.ndarray = map_blocks(
+        _posterior, network, rows, then=lambda posterior: function(posterior.mean)
+    )
+    return answer
+
+
+def decode(network: Network, z: np.ndarray, in_units: OfBlock) -> np.ndarray:
+    """Return E[x|z], (N, D); `in_units` turns a block of prepared units into those asked for."""
+    mean: np.ndarray = map_blocks(_mean, network, z.astype(np.float32, copy=False), then=in_units)
     return mean
 
 
-def sample_from(network: Network, z: np.ndarray, seed: int) -> np.ndarray:
-    """Return what the likelihood shows for each z, (N, D), in prepared units."""
+def reconstruct(network: Network, rows: Rows, in_units: OfBlock) -> np.ndarray:
+    """Return E[x|z] at the posterior mean of each row, (N, D), as `decode` does."""
+    mean: np.ndarray = map_blocks(_reconstruction, network, rows, then=in_units)
+    return mean
+
+
+def sample_from(network: Network, z: np.ndarray, seed: int, in_units: OfBlock) -> np.ndarray:
+    """Return what the likelihood shows for each z, (N, D), in units as `decode` does."""
     index = np.arange(len(z), dtype=np.uint32)
     fixed = (network, jax.random.key(seed))
-    shown: np.ndarray = map_blocks(_sample, fixed, z.astype(np.float32), index)
+    latents = z.astype(np.float32, copy=False)
+    shown: np.ndarray = map_blocks(_sample, fixed, latents, index, then=in_units)
     return shown
 
 
@@ -111,7 +135,14 @@ def terms(network: Network, rows: Rows, noise: np.ndarray) -> Terms[np.ndarray]:
     return answer
 
 
-def draws(network: Network, rows: Rows, noise: np.ndarray) -> Draws[np.ndarray]:
-    """Return the bound's ingredients at S draws shared by all rows; noise is (S, L)."""
-    answer: Draws[np.ndarray] = map_blocks(_draws, (network, jnp.asarray(noise)), rows)
-    return answer
+def draws(
+    network: Network,
+    rows: Rows,
+    noise: np.ndarray,
+    function: Callable[[Draws[np.ndarray]], Any],
+) -> Any:
+    """Return what a function of the bound's ingredients, a block of them, says of each row.
+
+    They are taken at S draws shared by all rows; noise is (S, L).
+    """
+    return map_blocks(_draws, (network, jnp.asarray(noise)), rows, then=function)

@@ -1,0 +1,207 @@
+"""A trained network's answers, rows in memory and rows on the disk: speed, and memory held.
+
+    python benchmarks/inference.py --out benchmarks/results/inference.md
+
+Linux only: memory is read from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from latentmix import VAE, GaussianMixture, LatentMixture
+from latentmix.estimators.vae import SCORE_DRAWS
+from latentmix.runs.recipe import load_recipe
+from mixture_memory import anonymous_memory
+from reporting import processor, spread
+from training_step_ours import best_products
+
+N_FEATURES, N_COMPONENTS = 784, 10
+
+# The products reached at least, of what the machine can do, and memory beyond the answer.
+TARGET = 0.8
+
+# Square products whose best rate is the machine's: a second of them around each call.
+SIZES = (1024, 2048)
+
+# Rows written at a time, and the seconds between two looks at the memory.
+BLOCK, INTERVAL = 50_000, 0.002
+
+
+class Question(NamedTuple):
+    """One of the model's methods, and the matrix products of a row."""
+
+    name: str
+    flops: float
+
+
+class Asked(NamedTuple):
+    """What one call took."""
+
+    seconds: float
+    flops: float
+    most: int
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parsed(arguments)
+    busy = os.getloadavg()[0]
+    model = trained()
+    questions = questions_of(model)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        path = Path(folder, "rows.npy")
+        write(path, options.mapped_rows)
+        mapped = np.load(path, mmap_mode="r")
+        sections = [
+            section(model, questions, np.array(mapped[: options.rows]), "in memory", options),
+            section(model, questions, mapped, "of a memory map", options),
+        ]
+    report = "\n\n".join(["# What a trained network answers", conditions(options, busy), *sections])
+    print(report)
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(report + "\n")
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=55_000, help="rows in memory")
+    parser.add_argument("--mapped-rows", type=int, default=1_000_000, help="rows on the disk")
+    parser.add_argument("--folder", type=Path, help="where their file goes, gone afterwards")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each (7 or more to report)")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    return parser.parse_args(arguments)
+
+
+def trained() -> LatentMixture:
+    """Return the `seed` recipe's network, hardly trained: answers take as long as a good one's."""
+    recipe = load_recipe("seed").vae
+    vae = VAE(
+        hidden_dims=recipe.hidden_dims, latent_dim=recipe.latent_dim, max_epochs=1, min_steps=0
+    )
+    rows = random_rows(2_000, 0)
+    model = LatentMixture(mixture=GaussianMixture(N_COMPONENTS), vae=vae, random_state=0)
+    return model.fit(rows)
+
+
+def random_rows(n_rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n_rows, N_FEATURES), np.uint8)
+
+
+def write(path: Path, n_rows: int) -> None:
+    """Draw random bytes into a .npy file."""
+    rows = np.lib.format.open_memmap(path, "w+", np.uint8, (n_rows, N_FEATURES))
+    for first in range(0, n_rows, BLOCK):
+        rows[first : first + BLOCK] = random_rows(min(BLOCK, n_rows - first), first)
+    rows.flush()
+
+
+def questions_of(model: LatentMixture) -> list[Question]:
+    """Return what is asked, with the products of the encoder and the decoder that it needs."""
+    shape = model.vae_.architecture_
+    widths, latent = shape.hidden_dims, shape.latent_dim
+    encoder = products((shape.n_features, *widths)) + 2 * widths[-1] * latent
+    decoder = products((latent, *widths[:0:-1], shape.n_features))
+    return [
+        Question("transform", encoder),
+        Question("predict_proba", encoder),
+        Question("reconstruct", encoder + decoder),
+        # The log-variance's head, and a decoder for each draw.
+        Question("score_samples", encoder + 2 * widths[-1] * latent + SCORE_DRAWS * decoder),
+    ]
+
+
+def products(widths: Sequence[int]) -> int:
+    """Return the flop of a row's products through layers of these widths."""
+    return sum(2 * inputs * outputs for inputs, outputs in pairwise(widths))
+
+
+def section(
+    model: LatentMixture,
+    questions: Sequence[Question],
+    rows: np.ndarray,
+    where: str,
+    options: argparse.Namespace,
+) -> str:
+    """Ask everything by turns, and return the table."""
+    calls = {question: getattr(model, question.name) for question in questions}
+    for call in calls.values():
+        call(rows[: options.rows])
+    found: dict[Question, list[Asked]] = {question: [] for question in questions}
+    for _ in range(options.rounds):
+        for question, call in calls.items():
+            found[question].append(asked(call, rows))
+    lines = [
+        f"## {len(rows):,} rows {where}",
+        "",
+        "| | % of the products' limit, min | median | max | images a second | limit | "
+        "most memory beyond the answer, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for question, turns in found.items():
+        rates = np.array([len(rows) / turn.seconds for turn in turns])
+        limits = np.array([turn.flops / question.flops for turn in turns])
+        lines.append(
+            f"| {question.name} | {spread(100 * rates / limits)} | {np.median(rates):,.0f} | "
+            f"{np.median(limits):,.0f} | {max(turn.most for turn in turns) / 1e6:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def asked(call: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> Asked:
+    """Ask once, with the rate of products measured right before and after."""
+    before = best_products(SIZES)
+    with watched() as most:
+        began = time.perf_counter()
+        answer = call(rows)
+        seconds = time.perf_counter() - began
+    return Asked(seconds, max(before, best_products(SIZES)), max(0, most[0] - answer.nbytes))
+
+
+@contextmanager
+def watched() -> Iterator[list[int]]:
+    """Sample this process's anonymous memory; hold the most of it, beyond what there was."""
+    most, done, before = [0], threading.Event(), anonymous_memory(os.getpid())
+
+    def sample() -> None:
+        while not done.wait(INTERVAL):
+            most[0] = max(most[0], anonymous_memory(os.getpid()) - before)
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    try:
+        yield most
+    finally:
+        done.set()
+        sampler.join()
+
+
+def conditions(options: argparse.Namespace, busy: float) -> str:
+    return (
+        f"latentmix {version('latentmix')} (JAX {jax.__version__}); Python "
+        f"{platform.python_version()}, {platform.system()}, {os.cpu_count()} cores, {processor()}, "
+        f"load average at the start {busy:.1f}. The `seed` recipe's network, random bytes of "
+        f"{N_FEATURES} features, {N_COMPONENTS} components; {options.rounds} rounds by turns. "
+        "The limit is the best square float32 product's rate, measured anew before and after "
+        "each call, over the answer's own products (of the mixture's none); the target is "
+        f"{TARGET:.0%} of it. Memory is the most anonymous memory (RssAnon) during a call beyond "
+        f"the answer, sampled every {1e3 * INTERVAL:.0f} ms."
+    )
+
+
+if __name__ == "__main__":
+    main()
