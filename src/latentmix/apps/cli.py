@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -61,6 +62,9 @@ class _Settings(click.Command):
         return super().parse_args(ctx, spread)
 
 
+_no_cache = click.option("--no-cache", is_flag=True, help="Keep no compiled programs on disk.")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="latentmix")
 def cli() -> None:
@@ -77,6 +81,7 @@ def cli() -> None:
 @click.option("--out", type=Path, metavar="DIR", help="Run folder.  [default: a new one in runs]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--resume", type=Path, metavar="RUN", help="Go on with a run that was stopped.")
+@_no_cache
 def run(  # noqa: PLR0913  # a parameter for each option
     *,
     data: str | None,
@@ -86,6 +91,7 @@ def run(  # noqa: PLR0913  # a parameter for each option
     out: Path | None,
     seed: int,
     resume: Path | None,
+    no_cache: bool,
 ) -> None:
     """Train on DATA, cluster, name, score and draw.
 
@@ -112,24 +118,30 @@ def run(  # noqa: PLR0913  # a parameter for each option
         source = Source(data, labels)
         request = Request(chosen, source.read(chosen), folder, seed, command, source)
     click.echo(f"Read {request.dataset.describe()} from {request.dataset.source}")
-    _carry_out(request)
+    with _compiled_kept(no_cache=no_cache):
+        _carry_out(request)
 
 
 def _carry_out(request: Request) -> None:
     """Run a request, show how far it is, and at the end what was found."""
-    _keep_compiled()
-    from latentmix.apps.figures import draw_figures  # noqa: PLC0415
     from latentmix.apps.progress import progress  # noqa: PLC0415
     from latentmix.apps.summary import summary_of  # noqa: PLC0415
     from latentmix.runs.execute import execute  # noqa: PLC0415
 
     try:
         with progress() as listener:
-            metrics = execute(request, listener=listener, draw=draw_figures)
+            metrics = execute(request, listener=listener, draw=_draw)
     except KeyboardInterrupt:
         _say_how_to_go_on(request.out)
         raise
     click.echo(summary_of(metrics, request.out))
+
+
+def _draw(run_folder: Path) -> list[Path]:
+    """Draw a run's pictures; what draws is imported when there is something to draw."""
+    from latentmix.apps.figures import draw_figures  # noqa: PLC0415
+
+    return draw_figures(run_folder)
 
 
 @cli.command()
@@ -153,11 +165,10 @@ def watch(run_folder: Path, once: bool) -> None:
 def label(run_folder: Path, labels: Path) -> None:
     """Name the clusters of RUN by the labels in FILE.csv; nothing is trained again."""
     click.echo(f"Reading {labels}, naming the clusters of {run_folder}")
-    from latentmix.apps.figures import draw_figures  # noqa: PLC0415
     from latentmix.apps.summary import summary_of  # noqa: PLC0415
     from latentmix.runs.label import label_run  # noqa: PLC0415
 
-    metrics = label_run(run_folder, labels, draw=draw_figures)
+    metrics = label_run(run_folder, labels, draw=_draw)
     click.echo(summary_of(metrics, run_folder))
 
 
@@ -165,13 +176,15 @@ def label(run_folder: Path, labels: Path) -> None:
 @click.argument("run_folder", metavar="RUN", type=Path)
 @click.argument("data")
 @click.option("-o", "--out", type=Path, required=True, metavar="FILE.csv")
-def predict(run_folder: Path, data: str, out: Path) -> None:
+@_no_cache
+def predict(run_folder: Path, data: str, out: Path, *, no_cache: bool) -> None:
     """Write cluster, label, probability and anomaly score of each row of DATA."""
     click.echo(f"Reading {data} with {run_folder}, writing to {out}")
     _show_downloads()
     from latentmix.runs.predict import predict_run  # noqa: PLC0415
 
-    n_rows = predict_run(run_folder, data, out)
+    with _compiled_kept(no_cache=no_cache):
+        n_rows = predict_run(run_folder, data, out)
     click.echo(f"Wrote {n_rows:,} rows to {out}")
 
 
@@ -182,8 +195,16 @@ def predict(run_folder: Path, data: str, out: Path) -> None:
 @click.option("--component", type=int, help="Draw this component only.")
 @click.option("-n", "--number", type=click.IntRange(1, 100_000), default=64, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-def sample(
-    run_folder: Path, out: Path, wanted: str | None, component: int | None, number: int, seed: int
+@_no_cache
+def sample(  # noqa: PLR0913  # a parameter for each option
+    *,
+    run_folder: Path,
+    out: Path,
+    wanted: str | None,
+    component: int | None,
+    number: int,
+    seed: int,
+    no_cache: bool,
 ) -> None:
     """Draw new rows from RUN's model: a sheet of images, or a table."""
     click.echo(f"Reading {run_folder}, writing to {out}")
@@ -193,7 +214,8 @@ def sample(
     opened = open_run(run_folder)
     check_kind(out, opened.image_shape)
     opened.model.random_state = seed
-    drawn = opened.model.sample(number, label=wanted, component=component)
+    with _compiled_kept(no_cache=no_cache):
+        drawn = opened.model.sample(number, label=wanted, component=component)
     write_samples(drawn, opened.image_shape, opened.feature_names, out)
     click.echo(f"Wrote {number:,} draws to {out}")
 
@@ -203,7 +225,10 @@ def sample(
 @click.argument("data")
 @click.option("--labels", type=Path, metavar="FILE.csv", help="In place of the data's labels.")
 @click.option("-o", "--out", type=Path, metavar="FILE.json", help="Write the scores there too.")
-def evaluate(run_folder: Path, data: str, labels: Path | None, out: Path | None) -> None:
+@_no_cache
+def evaluate(
+    run_folder: Path, data: str, labels: Path | None, out: Path | None, *, no_cache: bool
+) -> None:
     """Score RUN on DATA; of its own data, on the test rows alone."""
     where = "" if out is None else f", writing to {out}"
     click.echo(f"Reading {data}, scoring {run_folder}{where}")
@@ -212,7 +237,8 @@ def evaluate(run_folder: Path, data: str, labels: Path | None, out: Path | None)
     from latentmix.runs.evaluate import evaluate_run  # noqa: PLC0415
     from latentmix.storage.files import write_json  # noqa: PLC0415
 
-    scores = evaluate_run(run_folder, data, labels)
+    with _compiled_kept(no_cache=no_cache):
+        scores = evaluate_run(run_folder, data, labels)
     if out is not None:
         write_json(out, scores)
     click.echo(scores_text(scores))
@@ -301,12 +327,12 @@ def _is_sigterm(stop: BaseException) -> bool:
 
 
 def _refuse_beside_resume() -> None:
-    """Refuse what the run's own request has already said."""
+    """Refuse what the run's own request has already said; where programs are kept it does not."""
     context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""
         given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        if given and name != "resume":
+        if given and name not in ("resume", "no_cache"):
             raise click.UsageError(
                 f"{parameter.get_error_hint(context)} stands beside --resume, which goes on with "
                 "what the run was asked for. Leave it out.",
@@ -330,15 +356,10 @@ def _show_downloads() -> None:
     logger.setLevel(logging.INFO)
 
 
-def _keep_compiled() -> None:
-    """Keep XLA's compiled programs in the user's cache folder: the next run begins sooner."""
-    import jax  # noqa: PLC0415
-    from platformdirs import user_cache_path  # noqa: PLC0415
+def _compiled_kept(*, no_cache: bool) -> AbstractContextManager[None]:
+    """Keep compiled programs on disk for the next start, unless that is not wanted."""
+    if no_cache:
+        return nullcontext()
+    from latentmix.apps.compiled import programs_kept  # noqa: PLC0415
 
-    folder = user_cache_path("latentmix", appauthor=False) / "compiled"
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.5,
-    }
-    for name, value in settings.items():
-        jax.config.update(name, value)  # type: ignore[no-untyped-call]  # JAX leaves it untyped
+    return programs_kept()

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from latentmix import metrics
 from latentmix.data import Dataset
@@ -18,6 +18,9 @@ from latentmix.runs.parts import Latents, Parts, answers_at, write_rows
 from latentmix.runs.recipe import Recipe
 from latentmix.storage.files import null_where_not_finite, write_bytes, write_csv, write_json
 from latentmix.training.events import EpochEnd
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 MOST_POINTS = 5000
 SAMPLES_PER_COMPONENT = 8
@@ -119,6 +122,8 @@ def explained_variance(train: np.ndarray) -> dict[str, list[float]]:
 
 
 def _pca(train: np.ndarray) -> PCA:
+    from sklearn.decomposition import PCA  # noqa: PLC0415  # slow, and needed after training
+
     pca = PCA(n_components=min(2, train.shape[1]), svd_solver="covariance_eigh")
     return pca.fit(train)
 
