@@ -34,7 +34,7 @@ class Ours:
 
         Called again, it starts anew with another batch size.
         """
-        rows = _rows(data)
+        rows = training_rows(data)
         recipe = load_recipe("seed").vae
         widths = tuple(recipe.hidden_dims or default_widths(rows.shape[1]))
         keys = named_keys(0)
@@ -114,7 +114,7 @@ class Ours:
         return {"flops": flops, "bandwidth": n_bytes / _shortest(sweep)}
 
 
-def _rows(data: str) -> np.ndarray:
+def training_rows(data: str) -> np.ndarray:
     """Return the training rows of a named data set, or random bytes of MNIST's shape."""
     if data == "synthetic":
         return np.random.default_rng(0).integers(0, 256, (55_000, 784), np.uint8)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Shaped
 
+from latentmix.models.mlp import product
 from latentmix.models.vae import Network, prepare
 from latentmix.training.adam import scale_by_adam
 from latentmix.training.schedules import learning_rate
@@ -167,7 +168,7 @@ def objective(
     terms = network.terms(prepare(x), noise)
     kl = jnp.sum(terms.kl, axis=1)
     per_row = jnp.stack([terms.reconstruction, kl, terms.reconstruction + kl_weight * kl])
-    sums = per_row @ weights
+    sums = product(per_row, weights)
     return sums[2] / jnp.sum(weights), sums
 
 
