@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         LatentMixture,
         PoissonMixture,
         Selection,
+        fit_together,
         load,
         select_n_components,
     )
@@ -29,6 +30,7 @@ __all__ = [
     "LatentMixture",
     "PoissonMixture",
     "Selection",
+    "fit_together",
     "load",
     "select_n_components",
 ]

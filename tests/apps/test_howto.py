@@ -75,3 +75,4 @@ def test_the_page_on_training_a_vae_runs():
     assert scope["patient"].stop_reason_ == "patience"
     assert scope["ended"].stop_reason_ == "listener"
     assert len(scope["online"].history_) == 3
+    assert scope["best"] in scope["several"]

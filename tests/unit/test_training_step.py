@@ -79,9 +79,9 @@ def test_an_xla_without_the_option_trains_the_same(monkeypatch):
     rule = rule_of(32)
     with_option = advanced(rule, shard_of(rule))
     monkeypatch.setattr(vae_rule, "_compiler_options", dict)
-    vae_rule._compiled.cache_clear()
+    vae_rule.compiled.cache_clear()
     without = advanced(rule, shard_of(rule))
-    vae_rule._compiled.cache_clear()
+    vae_rule.compiled.cache_clear()
     for one, other in zip(
         jax.tree.leaves(with_option.network), jax.tree.leaves(without.network), strict=True
     ):

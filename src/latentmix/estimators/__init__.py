@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from latentmix.estimators.latent_mixture import LatentMixture
     from latentmix.estimators.selection import Selection, select_n_components
     from latentmix.estimators.store import load
+    from latentmix.estimators.together import fit_together
     from latentmix.estimators.vae import VAE
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LatentMixture",
     "PoissonMixture",
     "Selection",
+    "fit_together",
     "load",
     "select_n_components",
 ]
@@ -32,6 +34,7 @@ _HOMES = {
     "PoissonMixture": "discrete_mixtures",
     "Selection": "selection",
     "VAE": "vae",
+    "fit_together": "together",
     "load": "store",
     "select_n_components": "selection",
 }

@@ -219,16 +219,13 @@ class VAE(
         TrainingWarning
             If a hidden layer is dead, or the posterior has collapsed.
         """
-        self._check_parameters()
-        X = check_readable(self, X, reset=True)
-        seed = draw_seeds(self.random_state, 1)[0]
-        self._stream = None
+        X, seed = self._checked(X)
         if validation_data is None:
             X, validation_data = self._held_out(X, seed)
         self._learn_units(X)
         rows = self._prepared(X)
         held_out = None if validation_data is None else self._validated(validation_data)
-        save = _nowhere if keeper is None else keeper.save
+        save = nowhere if keeper is None else keeper.save
         told = all_of(print_epoch, listener) if self.verbose else listener
         # The same bits whatever the caller's mode: in 64 bits Adam's corrections round otherwise.
         with jax.enable_x64(False):
@@ -365,6 +362,13 @@ class VAE(
         check_is_fitted(self, "architecture_")
         return self._prepared(check_readable(self, X, reset=False))
 
+    def _checked(self, X: Any) -> tuple[Rows, int]:
+        """Return the rows and the seed of a training that begins anew."""
+        self._check_parameters()
+        X = check_readable(self, X, reset=True)
+        self._stream = None
+        return X, draw_seeds(self.random_state, 1)[0]
+
     def _check_parameters(self) -> None:
         check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
         check_choice("heads", self.heads, HEADS)
@@ -490,5 +494,5 @@ def _as_float32(X: np.ndarray) -> np.ndarray:
     return X.astype(np.float32)
 
 
-def _nowhere(training: Training, *, at_once: bool = False) -> None:
+def nowhere(training: Training, *, at_once: bool = False) -> None:
     """Keep nothing."""

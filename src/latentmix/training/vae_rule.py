@@ -135,7 +135,7 @@ def init(rule: Rule, network: Network) -> State:
     return State(network, _optimiser(rule).init(parameters), jnp.zeros(3, jnp.float32))
 
 
-def order_of(rule: Rule, keys: Keys, epoch: int) -> Int[Array, " N"]:
+def order_of(rule: Rule, keys: Keys, epoch: int | Array) -> Int[Array, " N"]:
     """Return the shuffled order of an epoch's rows."""
     order = jax.random.permutation(jax.random.fold_in(keys.order, epoch), rule.n_rows)
     return order.astype(jnp.int32)
@@ -185,15 +185,14 @@ def advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
     state : State
         Consumed: its buffers are reused.
     """
-    advanced: State = _compiled()(fixed, rule, state)
+    advanced: State = compiled(take_steps)(fixed, rule, state)
     return advanced
 
 
 @cache
-def _compiled() -> Callable[..., State]:
-    return jax.jit(
-        _advance, static_argnums=1, donate_argnums=2, compiler_options=_compiler_options()
-    )
+def compiled(take: Callable[..., State]) -> Callable[..., State]:
+    """Return such a function of (fixed, rule, state) compiled for each rule."""
+    return jax.jit(take, static_argnums=1, donate_argnums=2, compiler_options=_compiler_options())
 
 
 def _compiler_options() -> dict[str, bool]:
@@ -212,7 +211,8 @@ def _compiler_options() -> dict[str, bool]:
     return options
 
 
-def _advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
+def take_steps(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
+    """Take the steps that `advance` compiles."""
     shard, (first, stop, before) = fixed
     optimiser = _optimiser(rule)
     parameters, rest = eqx.partition(state.network, eqx.is_inexact_array)
