@@ -174,6 +174,10 @@ def main() -> None:
             differing = [n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n)]
             assert not differing, f"run {runs}, {dict(sittings.stages)}: {sorted(differing)} differ"
             shutil.rmtree(folder)
+            print(
+                f"run {runs} the same after {sittings.n_cut_off} {dict(sittings.stages)}",
+                flush=True,
+            )
     for stage, times in sittings.stages.most_common():
         print(f"{stage:<20}{times:>5} cut off, at most {sittings.waits[stage]:.2f} s until the end")
     print(
