@@ -11,10 +11,8 @@ import argparse
 import os
 import platform
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +24,7 @@ import numpy as np
 from latentmix import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.vae import SCORE_DRAWS
 from latentmix.runs.recipe import load_recipe
-from mixture_memory import anonymous_memory
+from memory import INTERVAL, Sampled
 from reporting import processor, spread
 from training_step_ours import best_products
 
@@ -38,8 +36,8 @@ TARGET = 0.8
 # Square products whose best rate is the machine's: a second of them around each call.
 SIZES = (1024, 2048)
 
-# Rows written at a time, and the seconds between two looks at the memory.
-BLOCK, INTERVAL = 50_000, 0.002
+# Rows written at a time.
+BLOCK = 50_000
 
 
 class Question(NamedTuple):
@@ -165,29 +163,14 @@ def section(
 def asked(call: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> Asked:
     """Ask once, with the rate of products measured right before and after."""
     before = best_products(SIZES)
-    with watched() as most:
+    memory = Sampled(os.getpid())
+    held = memory.most
+    with memory:
         began = time.perf_counter()
         answer = call(rows)
         seconds = time.perf_counter() - began
-    return Asked(seconds, max(before, best_products(SIZES)), max(0, most[0] - answer.nbytes))
-
-
-@contextmanager
-def watched() -> Iterator[list[int]]:
-    """Sample this process's anonymous memory; hold the most of it, beyond what there was."""
-    most, done, before = [0], threading.Event(), anonymous_memory(os.getpid())
-
-    def sample() -> None:
-        while not done.wait(INTERVAL):
-            most[0] = max(most[0], anonymous_memory(os.getpid()) - before)
-
-    sampler = threading.Thread(target=sample)
-    sampler.start()
-    try:
-        yield most
-    finally:
-        done.set()
-        sampler.join()
+    beside = max(0, memory.most - held - answer.nbytes)
+    return Asked(seconds, max(before, best_products(SIZES)), beside)
 
 
 def conditions(options: argparse.Namespace, busy: float) -> str:
