@@ -294,7 +294,7 @@ def main() -> None:
         mock.patch.object(checkpoint, "SECONDS_BETWEEN_SAVES", -1.0),
         mock.patch.object(mixture_module, "FolderKeeper", EagerKeeper),
         mock.patch.object(figures, "FIGURES", a_picture),
-        mock.patch.object(cli, "_keep_compiled", lambda: None),
+        mock.patch.object(cli, "_compiled_kept", return_value=contextlib.nullcontext()),
     ):
         for command in commands(Path(place)):
             fail_each(command, Path(place), options.sample)
