@@ -10,7 +10,7 @@ SMALL_VAE = VAE(
     hidden_dims=(16,),
     latent_dim=2,
     max_epochs=2,
-    min_steps=200,
+    min_steps=600,
     learning_rate=1e-2,
     random_state=0,
 )

@@ -127,7 +127,7 @@ def test_gpus_are_asked_for_all_of_float32s_digits(network):
     state = vae_rule.init(rule, network)
     shard = Shard(jnp.zeros((16, 8), jnp.uint8), jnp.ones(16), jnp.zeros((16, 2)))
     step = lowered(
-        lambda *fixed: vae_rule._advance(fixed, rule, state).totals, shard, jnp.zeros(3, jnp.int32)
+        lambda *fixed: vae_rule.take_steps(fixed, rule, state).totals, shard, jnp.zeros(3, jnp.int32)
     )
     rows = jnp.zeros((4, 8), jnp.uint8)
     answer = lowered(lambda x: inference._reconstruction(network, x), rows)
