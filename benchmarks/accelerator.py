@@ -23,6 +23,7 @@ import numpy as np
 from latentmix import VAE
 from latentmix.runs.recipe import load_recipe
 from latentmix.training.events import EpochEnd, Steps
+from reporting import deliver
 from training_step_ours import training_rows
 
 # The target on an H200, in seconds.
@@ -60,10 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         vae.fit(rows, listener=clock)
     seconds = time.perf_counter() - clock.began
     report = "\n".join(lines_of(options, device, vae, rows, clock, seconds)) + "\n"
-    print(report)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report)
+    deliver(report, options.out)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -25,7 +25,7 @@ from latentmix import VAE, GaussianMixture, LatentMixture
 from latentmix.estimators.vae import SCORE_DRAWS
 from latentmix.runs.recipe import load_recipe
 from memory import INTERVAL, Sampled
-from reporting import processor, spread
+from reporting import deliver, processor, spread
 from training_step_ours import best_products
 
 N_FEATURES, N_COMPONENTS = 784, 10
@@ -74,10 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             section(model, questions, mapped, "of a memory map", options),
         ]
     report = "\n\n".join(["# What a trained network answers", conditions(options, busy), *sections])
-    print(report)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report + "\n")
+    deliver(report, options.out)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

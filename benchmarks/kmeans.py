@@ -21,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.kmeans import centres as kmeans
-from reporting import processor, spread
+from reporting import deliver, processor, spread
 
 OURS, SKLEARN = "latentmix", "scikit-learn"
 
@@ -99,10 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = {CASES[name]: measured(CASES[name], options.rounds) for name in options.cases}
     told = [conditions(options, busy), steps(found), fits(found), starts(found), same_work(found)]
     report = "\n\n".join(["# k-means", *told]) + "\n"
-    print(report)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report)
+    deliver(report, options.out)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from memory import Sampled
-from reporting import processor, spread
+from reporting import deliver, processor, spread
 from serving import Worker
 
 MAPPED, HELD = "memory map", "in memory"
@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         if not options.keep:
             path.unlink(missing_ok=True)
-    print(report)
-    if options.out is not None:
-        options.out.write_text(report + "\n")
+    deliver(report, options.out)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

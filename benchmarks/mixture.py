@@ -27,7 +27,7 @@ import numpy as np
 
 import mixture_memory
 from mixture_data import DESCRIPTION, Parameters, Source, first_parameters
-from reporting import processor, spread
+from reporting import deliver, processor, spread
 from serving import Worker
 
 OURS, SKLEARN = "latentmix", "scikit-learn"
@@ -100,10 +100,7 @@ class Measured(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     report = mixture_memory.report(options) if options.memory else beside_others(options)
-    print(report)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report)
+    deliver(report, options.out)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

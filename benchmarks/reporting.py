@@ -1,4 +1,4 @@
-"""What every benchmark's report says in the same words: spreads and the processor."""
+"""What every benchmark's report has in common: its spreads, the processor, where it goes."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def deliver(report: str, path: Path | None) -> None:
+    """Print a report, and write it to a file if one is given."""
+    report = report.rstrip("\n")
+    print(report)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{report}\n")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reporting import processor, spread
+from reporting import deliver, processor, spread
 
 # The target, in seconds.
 TARGET = 4.0
@@ -82,11 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, column in (("later starts", 0), ("`--no-cache`", 1)):
         wall, used = times[:, column].T
         lines.append(f"| {name} | {spread(wall)} | {spread(used)} |")
-    report = "\n".join(lines) + "\n"
-    print(report)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report)
+    report = "\n".join(lines)
+    deliver(report, options.out)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -19,7 +19,7 @@ import numpy as np
 
 from latentmix import VAE, fit_together
 from latentmix.errors import TrainingWarning
-from reporting import processor, spread
+from reporting import deliver, processor, spread
 
 
 class Case(NamedTuple):
@@ -76,10 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *(cold(name, case) for name, case in list(CASES.items())[:2]),
     ]
     report = "\n".join(lines)
-    print(report)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report + "\n")
+    deliver(report, options.out)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reporting import processor, spread
+from reporting import deliver, processor, spread
 from serving import Worker
 
 
@@ -77,10 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             *(section(result, options) for result in results),
         ]
     )
-    print(report)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report + "\n")
+    deliver(report, options.out)
 
 
 class Limit(NamedTuple):
