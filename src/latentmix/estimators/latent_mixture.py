@@ -39,12 +39,10 @@ from latentmix.estimators.validation import (
     draw_seeds,
     random_of,
 )
-from latentmix.models.blocks import blocks
 from latentmix.models.inference import Draws
 from latentmix.training.events import Listener, nobody
 
 LATENTS = ("z", "mean")
-ROWS_PER_ANSWER = 1 << 16
 
 
 # scikit-learn carries no types, so its classes are Any.
@@ -227,12 +225,8 @@ class LatentMixture(
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable component of each row, (N,)."""
-        latents = self.transform(X)
-        found = np.empty(len(latents), np.int64)
-        # K numbers a row are more than the latents have: not of all rows at once.
-        for block in blocks(len(latents), ROWS_PER_ANSWER):
-            found[block] = self.mixture_.predict(latents[block])
-        return found
+        X = self._checked(X)
+        return self.vae_.of_means(X, self.mixture_.predict)
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit, and return the component of each row, (N,)."""

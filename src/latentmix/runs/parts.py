@@ -17,12 +17,14 @@ import numpy as np
 
 from latentmix.data import Dataset, Labels, Rows, RowView, Split
 from latentmix.estimators import LatentMixture
-from latentmix.estimators.latent_mixture import ROWS_PER_ANSWER
 from latentmix.models.blocks import blocks
 from latentmix.storage.files import write_csv, write_tensors
 from latentmix.storage.manifest import Sealed
 
 PARTS: Final = ("train", "validation", "test")
+
+# K numbers a row are more than its latents: not of all rows at once.
+ROWS_PER_ANSWER: Final = 1 << 16
 
 
 @dataclass(frozen=True)
