@@ -65,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, peer in PEERS.items():
         if interpreter := getattr(options, peer.option):
             workers[name] = Worker(interpreter, peer.script, *peer.arguments)
-    limits = workers[OURS].ask("limits")
-    results = [of_batch_size(workers, limits, size, options) for size in options.batch_sizes]
+    results = [of_batch_size(workers, size, options) for size in options.batch_sizes]
     for worker in workers.values():
         worker.close()
     report = "\n\n".join(
@@ -81,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class Limit(NamedTuple):
-    """The least that a step needs, in milliseconds, and the sentence that says what for."""
+    """The least that a step needs, in milliseconds, turn by turn, and what for, in words."""
 
-    milliseconds: float
+    milliseconds: np.ndarray
     explained: str
 
 
@@ -116,9 +115,7 @@ class Result(NamedTuple):
         return min(variants, key=lambda name: np.median(self.times[name]), default=None)
 
 
-def of_batch_size(
-    workers: dict[str, Worker], limits: dict[str, float], size: int, options: argparse.Namespace
-) -> Result:
+def of_batch_size(workers: dict[str, Worker], size: int, options: argparse.Namespace) -> Result:
     """Have all train anew in batches of `size`, first compared, then timed."""
     steps = steps_of(size, options)
     with tempfile.TemporaryDirectory() as folder:
@@ -129,8 +126,8 @@ def of_batch_size(
             about[name] = workers[name].ask("prepare", **given)
         losses = {name: warmed_up(worker, steps.warm_up) for name, worker in workers.items()}
         refuse_other_arithmetic(about, losses)
-        times = measured(workers, options.rounds, steps.timed)
-    return Result(size, about, losses, times, limit_of(about[OURS], limits))
+        times, rates = measured(workers, options.rounds, steps.timed)
+    return Result(size, about, losses, times, limit_of(about[OURS], rates))
 
 
 class Steps(NamedTuple):
@@ -176,18 +173,28 @@ def refuse_other_arithmetic(about: dict[str, Any], losses: dict[str, float]) -> 
             raise SystemExit(f"{name} does not train the same model: losses {losses}.")
 
 
-def measured(workers: dict[str, Worker], rounds: int, n_steps: int) -> dict[str, np.ndarray]:
-    """Return the milliseconds a step of each worker, turn by turn, one working at a time."""
+def measured(
+    workers: dict[str, Worker], rounds: int, n_steps: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the milliseconds a step of each worker, turn by turn, one working at a time.
+
+    With them the machine's rates, measured right before each of our turns: a shared machine is
+    not the same machine an hour later.
+    """
     times: dict[str, list[float]] = {name: [] for name in workers}
+    rates: dict[str, list[float]] = {"flops": [], "bandwidth": []}
     for _ in range(rounds):
+        for name, rate in workers[OURS].ask("limits").items():
+            rates[name].append(rate)
         for name, worker in workers.items():
             time.sleep(PAUSE)
             seconds = worker.ask("train", n_steps=n_steps)["seconds"]
             times[name].append(1e3 * seconds / n_steps)
-    return {name: np.array(values) for name, values in times.items()}
+    arrays = [{name: np.array(values) for name, values in d.items()} for d in (times, rates)]
+    return arrays[0], arrays[1]
 
 
-def limit_of(ours: dict[str, Any], limits: dict[str, float]) -> Limit:
+def limit_of(ours: dict[str, Any], rates: dict[str, np.ndarray]) -> Limit:
     """Return what a step needs at least: its products at the best rate, then Adam's traffic."""
     widths, n_features = ours["shape"]["widths"], ours["shape"]["rows"][1]
     encoder = [n_features, *widths]
@@ -199,13 +206,14 @@ def limit_of(ours: dict[str, Any], limits: dict[str, float]) -> Limit:
     flops = 2 * ours["rule"]["batch_size"] * (3 * weights - n_features * widths[0])
     # p, m and v are read and written, the gradient is read.
     adam = 7 * 4 * ours["n_parameters"]
-    products, traffic = 1e3 * flops / limits["flops"], 1e3 * adam / limits["bandwidth"]
+    products, traffic = 1e3 * flops / rates["flops"], 1e3 * adam / rates["bandwidth"]
     return Limit(
         products + traffic,
-        f"The limit: {flops / 1e6:.0f} Mflop of matrix products at {limits['flops'] / 1e9:.0f} "
-        f"Gflop/s (the best square product) take {products:.2f} ms, Adam's {adam / 1e6:.0f} MB at "
-        f"{limits['bandwidth'] / 1e9:.1f} GB/s (a sweep over 256 MB) {traffic:.2f} ms: "
-        f"{products + traffic:.2f} ms in all.",
+        f"The limit, measured before each turn: {flops / 1e6:.0f} Mflop of matrix products at "
+        f"{middle(rates['flops'] / 1e9, 0)} Gflop/s (the best square product) take "
+        f"{middle(products, 2)} ms, Adam's {adam / 1e6:.0f} MB at "
+        f"{middle(rates['bandwidth'] / 1e9, 1)} GB/s (a sweep over 256 MB) {middle(traffic, 2)} "
+        f"ms: {middle(products + traffic, 2)} ms in all.",
     )
 
 
