@@ -178,7 +178,7 @@ def _models(
     request: Request, parts: Parts, checkpoint: Checkpoint, listener: Listener
 ) -> tuple[list[LatentMixture], Latents]:
     """Return the recipe's model and then its siblings, fitted without labels; and the latents."""
-    model = _fit(request, parts, checkpoint, listener)
+    model = fit_model(request, parts, checkpoint, listener)
     latents = encode(model, request.dataset.X, parts, request.seed)
     return [model, *_siblings(model, latents, request.recipe, listener)], latents
 
@@ -199,8 +199,8 @@ def _metrics(
     }
 
 
-def _fit(
-    request: Request, parts: Parts, checkpoint: Checkpoint, listener: Listener
+def fit_model(
+    request: Request, parts: Parts, checkpoint: Checkpoint | None, listener: Listener
 ) -> LatentMixture:
     """Train the VAE and fit the recipe's mixture; no label is seen."""
     recipe, X = request.recipe, request.dataset.X
