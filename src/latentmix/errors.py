@@ -8,6 +8,7 @@ LatentmixError
 │   └── RecipeError                      an unknown recipe, key, or value in one
 ├── MissingError (FileNotFoundError)     a file, folder or data set that is not there
 ├── WriteError (OSError)                 a folder that cannot be written, a full disk
+├── RunFailedError (RuntimeError)        a benchmark's run that ended without an answer
 └── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
 
 TrainingWarning (UserWarning)            a training that ended, and is of little use
@@ -51,6 +52,10 @@ class MissingError(LatentmixError, FileNotFoundError):
 
 class WriteError(LatentmixError, OSError):
     """A folder that cannot be written, or a disk that is full."""
+
+
+class RunFailedError(LatentmixError, RuntimeError):
+    """A benchmark's run whose process ended without an answer."""
 
 
 class NotNamedError(LatentmixError, ValueError, AttributeError):

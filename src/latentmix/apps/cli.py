@@ -1,8 +1,8 @@
 """The command line: what to read and where to write, said at once; one line for an error.
 
 Exit codes: 0; 2 usage, an unknown recipe or recipe key; 65 bad data or a changed byte;
-66 a missing file or run; 74 a folder that cannot be written or is in use, a full disk; 130
-Ctrl-C; 143 SIGTERM. What was done by then is kept.
+66 a missing file or run; 70 a benchmark's run that failed; 74 a folder that cannot be written
+or is in use, a full disk; 130 Ctrl-C; 143 SIGTERM. What was done by then is kept.
 JAX, scikit-learn and plotting are imported by the commands that need them, when they do.
 """
 
@@ -29,6 +29,7 @@ from latentmix.errors import (
     MissingError,
     NotNamedError,
     ParameterError,
+    RunFailedError,
     WriteError,
 )
 
@@ -41,6 +42,7 @@ EXIT_CODES: tuple[tuple[type[LatentmixError], int], ...] = (
     (IntegrityError, 65),
     (NotNamedError, 65),
     (MissingError, 66),
+    (RunFailedError, 70),
     (WriteError, 74),
 )
 INTERRUPTED = 130
@@ -58,6 +60,20 @@ class _Settings(click.Command):
             if in_set and assignment and spread[-1] != "--set":
                 spread.append("--set")
             in_set = arg == "--set" or (in_set and assignment)
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+
+class _Benchmark(_Settings):
+    """A command whose ``--data`` takes several words, up to the next option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        in_data = False
+        for arg in args:
+            if in_data and not arg.startswith("-") and spread[-1] != "--data":
+                spread.append("--data")
+            in_data = arg == "--data" or (in_data and not arg.startswith("-"))
             spread.append(arg)
         return super().parse_args(ctx, spread)
 
@@ -242,6 +258,54 @@ def evaluate(
     if out is not None:
         write_json(out, scores)
     click.echo(scores_text(scores))
+
+
+@cli.command(cls=_Benchmark)
+@click.argument("methods", nargs=-1)
+@click.option("--data", multiple=True, required=True, metavar="SETS", help="Names or paths.")
+@click.option("--seeds", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option("--tune", multiple=True, metavar="CHOICE", help="Choose by validation labels.")
+@click.option("--out", type=Path, metavar="DIR", help="[default: runs/benchmark-SETS]")
+@click.option("--peer-python", metavar="PYTHON", help="The interpreter of METHODS ending in .py.")
+@click.option("--set", "settings", multiple=True, metavar="data.B=C", help="How files are read.")
+def benchmark(  # noqa: PLR0913  # a parameter for each option
+    *,
+    methods: tuple[str, ...],
+    data: tuple[str, ...],
+    seeds: int,
+    tune: tuple[str, ...],
+    out: Path | None,
+    peer_python: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Compare METHODS on data sets with labels, over seeds; what is there already is not repeated.
+
+    METHODS are kmeans, mixture, pca-mixture, autoencoder-kmeans, n2d, recipes, or scripts of your
+    own; settings stand after colons: n2d:epochs=100, default:vae.latent_dim=8. Each sees training
+    rows without labels. CHOICE is default:vae.latent_dim=8,12 or default+seed.
+    """
+    click.echo(f"Reading {', '.join(data)}, comparing {', '.join([*methods, *tune])}")
+    _show_downloads()
+    from latentmix.apps.benchmark import PAGE, summary_text, write_page  # noqa: PLC0415
+    from latentmix.comparison.execute import execute, request_of  # noqa: PLC0415
+
+    request = request_of(
+        methods, tune, data, n_seeds=seeds, out=out, peer_python=peer_python, settings=settings
+    )
+    click.echo(f"Writing to {request.out}")
+    try:
+        outcome = execute(request, click.echo)
+    except KeyboardInterrupt:
+        click.echo(f"What was done is kept in {request.out}. To go on, repeat the command.")
+        raise
+    click.echo(summary_text(write_page(request.out)))
+    click.echo(f"Every run: {request.out / 'rows.csv'}  Page: {request.out / PAGE}")
+    if outcome.failures:
+        number = len(outcome.failures)
+        raise RunFailedError(
+            f"{number} {'run' if number == 1 else 'runs'} failed. {outcome.failures[0]}. What they "
+            f"said is kept in {request.out / 'fits'}; mend it and repeat the command."
+        )
 
 
 @cli.command()

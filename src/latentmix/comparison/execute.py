@@ -1,0 +1,323 @@
+"""A benchmark from request to table: every method on every data set with every seed.
+
+Each fit is a process of its own, and each run's row is written as soon as it is scored, so that
+a stop at any moment loses at most the fit under way. The same request, or a larger one, goes on
+in the same folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latentmix import __version__
+from latentmix.comparison.fits import Answer, Fit, carry_out, remove_cut_off_fits
+from latentmix.comparison.plans import Plan, plan_of, sha256_of_record
+from latentmix.comparison.protocol import RowFiles, Scorer, separate, write_rows
+from latentmix.comparison.specs import Choice, Spec, read_choice, read_specs, separated
+from latentmix.comparison.table import TUNED, UNSUPERVISED, Row, RowFile
+from latentmix.comparison.tuning import choose
+from latentmix.data import Dataset, dataset_names, name_of, split
+from latentmix.data.dataset import plain_name
+from latentmix.errors import InputError, ParameterError, RunFailedError
+from latentmix.runs.recipe import Recipe, load_recipe
+from latentmix.runs.request import Source, sha256_of
+from latentmix.storage.files import alone_in, claim_folder, remove_cut_off, write_json
+
+# What tells a benchmark's folder from any other.
+BENCHMARK = "benchmark.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare.
+
+    Attributes
+    ----------
+    methods : sequence of Spec
+        Each is a row called unsupervised.
+    choices : sequence of Choice
+        Each is a row called validation-tuned.
+    data : sequence of str
+        Names or paths of data sets.
+    n_seeds : int
+        Seeds 0 to n_seeds - 1.
+    out : Path
+        A new folder, or one that a benchmark began.
+    reading : Recipe
+        Its `data` section says how files are read.
+    peer_python : str or None
+        The interpreter of scripts.
+    """
+
+    methods: Sequence[Spec]
+    choices: Sequence[Choice]
+    data: Sequence[str]
+    n_seeds: int
+    out: Path
+    reading: Recipe
+    peer_python: str | None = None
+
+
+def request_of(  # noqa: PLR0913  # a parameter for each option of the command
+    methods: Sequence[str],
+    choices: Sequence[str],
+    data: Sequence[str],
+    *,
+    n_seeds: int,
+    out: Path | None = None,
+    peer_python: str | None = None,
+    settings: Sequence[str] = (),
+) -> Request:
+    """Return the request that words describe, into ``runs/benchmark-SETS`` unless told otherwise.
+
+    Raises
+    ------
+    ParameterError
+        If they describe none.
+    """
+    for setting in settings:
+        if not setting.startswith("data."):
+            raise ParameterError(
+                f"--set {setting!r} is no setting of how files are read. Expected data.something; "
+                "a method's own settings stand after its name, such as default:vae.latent_dim=8."
+            )
+    sets = separated(data)
+    return Request(
+        read_specs(methods),
+        tuple(read_choice(choice) for choice in choices),
+        sets,
+        n_seeds,
+        Path("runs", plain_name("-".join(["benchmark", *map(name_of, sets)])))
+        if out is None
+        else out,
+        load_recipe("default", settings),
+        peer_python,
+    )
+
+
+@dataclass
+class Outcome:
+    """Every run in the folder, and what became of those that failed just now."""
+
+    rows: list[Row]
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One row to be: a label, the fits that it rests on, and whether one of them is chosen."""
+
+    label: str
+    group: str
+    fits: tuple[Fit, ...]
+    seed: int
+    labels_sha256: str
+
+    def name(self) -> str:
+        return f"{self.label} on {self.fits[0].rows.name}, seed {self.seed}"
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all that decides the row."""
+        fits = [fit.identity() for fit in self.fits]
+        return sha256_of_record(
+            {"group": self.group, "label": self.label, "fits": fits, "labels": self.labels_sha256}
+        )
+
+
+def execute(request: Request, say: Callable[[str], None]) -> Outcome:
+    """Run what of a benchmark is not there yet, and return all rows of its folder.
+
+    Parameters
+    ----------
+    request : Request
+    say : callable
+        Told in a line what was run.
+
+    Raises
+    ------
+    ParameterError, MissingError
+        For an unknown method, setting or data set, before anything is run.
+    InputError
+        If a data set cannot be used.
+    WriteError
+        If the folder is taken, in use, or cannot be written.
+    KeyboardInterrupt
+        On Ctrl-C or SIGTERM; what was done is kept.
+    """
+    check(request)
+    with alone_in(request.out):
+        _claim(request)
+        file = RowFile(request.out / "rows.csv")
+        outcome = Outcome(file.rows)
+        total = request.n_seeds * (len(request.methods) + len(request.choices))
+        total, done = total * len(request.data), 0
+        try:
+            for data in request.data:
+                for run, scorer in _runs(request, data):
+                    done += 1
+                    say(f"{done}/{total} {run.name()}")
+                    say(f"    {_carried_out(run, scorer, request, outcome, file)}")
+        finally:
+            shutil.rmtree(_row_folder(request), ignore_errors=True)
+        outcome.rows = file.rows
+    return outcome
+
+
+def check(request: Request) -> None:
+    """Refuse what can be known to fail before anything is run; as `execute`."""
+    specs = [*request.methods, *(each for one in request.choices for each in one.alternatives)]
+    if not specs or not request.data:
+        raise ParameterError("Nothing is to be compared. Expected methods and data sets.")
+    for spec in specs:
+        plan = plan_of(spec, n_classes=2)
+        if plan.script is not None and request.peer_python is None:
+            raise ParameterError(
+                f"{spec.label} is a script, and nothing says which python runs it. Give "
+                "--peer-python the path of one that has its packages."
+            )
+    for data in request.data:
+        if data not in dataset_names() and not Path(data).expanduser().exists():
+            Source(data).read(request.reading)  # which says what is known
+    names = [name_of(data) for data in request.data]
+    for name in names:
+        if names.count(name) > 1:
+            raise ParameterError(
+                f"Two data sets are called {name!r}, and a table would mix them. Expected names "
+                "that differ; rename a file or folder."
+            )
+
+
+def _claim(request: Request) -> None:
+    """Make a new folder a benchmark's, or go on in one that is."""
+    out = request.out
+    if not (out / BENCHMARK).is_file():
+        claim_folder(out)
+    remove_cut_off(out)
+    remove_cut_off_fits(_fit_folder(request))
+    shutil.rmtree(_row_folder(request), ignore_errors=True)
+    write_json(
+        out / BENCHMARK,
+        {
+            "latentmix": __version__,
+            "methods": [spec.label for spec in request.methods],
+            "tune": [choice.label for choice in request.choices],
+            "data": list(request.data),
+            "seeds": request.n_seeds,
+        },
+    )
+
+
+def _runs(request: Request, data: str) -> Iterator[tuple[_Run, Scorer]]:
+    """Yield the runs on a data set, seed by seed, with who scores them."""
+    dataset = Source(data).read(request.reading)
+    n_classes = max(1, len(dataset.class_names))
+    asked: list[tuple[str, str, tuple[Spec, ...]]] = []
+    asked += [(UNSUPERVISED, spec.label, (spec,)) for spec in request.methods]
+    asked += [(TUNED, choice.label, choice.alternatives) for choice in request.choices]
+    for seed in range(request.n_seeds):
+        rows, scorer = _separated(request, dataset, seed)
+        for group, label, specs in asked:
+            plans = [plan_of(spec, n_classes) for spec in specs]
+            fits = tuple(_fit(plan, rows, seed, request) for plan in plans)
+            shown = plans[0].label if group == UNSUPERVISED else label
+            yield _Run(shown, group, fits, seed, _labels_sha256(dataset)), scorer
+
+
+def _carried_out(
+    run: _Run, scorer: Scorer, request: Request, outcome: Outcome, file: RowFile
+) -> str:
+    """Carry out a run if it is not there, keep its row, and return what became of it."""
+    if file.holds(run.sha256):
+        return "there already"
+    try:
+        row = _row(run, scorer, request)
+    except RunFailedError as error:
+        outcome.failures.append(f"{run.name()}: {error}")
+        return f"failed: {error}"
+    file.put(row)
+    chosen = f"{row.chosen}, " if row.chosen else ""
+    return f"{chosen}accuracy {row.accuracy:.3f}, {row.fit_seconds:.1f} s"
+
+
+def _separated(request: Request, dataset: Dataset, seed: int) -> tuple[RowFiles, Scorer]:
+    """Take a data set apart by a seed, and write its rows where methods find them."""
+    rows, scorer = separate(dataset, split(dataset, seed=seed))
+    return write_rows(rows, _row_folder(request)), scorer
+
+
+def _labels_sha256(dataset: Dataset) -> str:
+    # `separate` has refused data without labels.
+    return "" if dataset.labels is None else sha256_of(dataset.labels)
+
+
+def _fit(plan: Plan, rows: RowFiles, seed: int, request: Request) -> Fit:
+    """Return what is to be fitted, if there are rows enough for its components."""
+    n_rows, n_components = rows.n_rows["train"], plan.n_components
+    if n_rows < n_components:
+        raise InputError(
+            f"{rows.name} has {n_rows} training rows for {n_components} components. Expected at "
+            "least as many rows as components; give more rows."
+        )
+    return Fit(plan, rows, seed, request.reading.data.unit_interval)
+
+
+def _row(run: _Run, scorer: Scorer, request: Request) -> Row:
+    """Carry out a run's fits, choose among them if there are several, and score one.
+
+    Every prediction is made and hashed before a label is looked at; the choice is given the
+    validation labels alone; one fit's test rows are scored, once.
+    """
+    answers = [carry_out(fit, _fit_folder(request), request.peer_python) for fit in run.fits]
+    tuned = run.group == TUNED
+    at = 0
+    if tuned:
+        at = choose([one.predictions.validation for one in answers], scorer.validation)
+    fit, answer = run.fits[at], answers[at]
+    scores = scorer.score(run.sha256, answer.predictions)
+    return Row(
+        group=run.group,
+        method=run.label,
+        data=fit.rows.name,
+        n_components=fit.plan.n_components,
+        seed=run.seed,
+        accuracy=scores.accuracy,
+        nmi=scores.nmi,
+        ari=scores.ari,
+        named_accuracy=scores.named_accuracy,
+        naming_labels=scores.naming_labels,
+        chosen=fit.plan.label if tuned else "",
+        tuning_labels=scorer.validation.n_known if tuned else 0,
+        nll=answer.nll,
+        density=answer.density,
+        predictions_sha256=answer.predictions.sha256,
+        train_sha256=fit.rows.sha256["train"],
+        test_sha256=fit.rows.sha256["test"],
+        method_sha256=fit.plan.sha256,
+        request_sha256=run.sha256,
+        versions=answer.versions,
+        machine=answer.machine,
+        **_cost(answers),
+    )
+
+
+def _cost(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return what a row's fits took together: the sum of times, the highest peak of memory."""
+    peaks = [one.peak_memory for one in answers]
+    return {
+        "fit_seconds": round(sum(one.fit_seconds for one in answers), 3),
+        "predict_seconds": round(sum(one.predict_seconds for one in answers), 3),
+        "peak_memory": None if None in peaks else max(peak for peak in peaks if peak is not None),
+    }
+
+
+def _fit_folder(request: Request) -> Path:
+    return request.out / "fits"
+
+
+def _row_folder(request: Request) -> Path:
+    return request.out / ".rows"
