@@ -18,7 +18,7 @@ import pytest
 
 from latentmix.comparison import execute as driver
 from latentmix.comparison import fits, worker
-from latentmix.comparison.execute import execute, request_of
+from latentmix.comparison.execute import execute
 from latentmix.comparison.methods import METHODS
 from latentmix.comparison.plans import FromRecipe, method_of, plan_of
 from latentmix.comparison.protocol import (
@@ -30,11 +30,13 @@ from latentmix.comparison.protocol import (
     separate,
     write_rows,
 )
+from latentmix.comparison.request import request_of
 from latentmix.comparison.specs import read_specs
 from latentmix.comparison.table import TUNED, read_rows
 from latentmix.comparison.tuning import choose
 from latentmix.data import split
 from latentmix.errors import InputError, MissingError, ParameterError, WriteError
+from latentmix.runs.execute import fit_model
 from latentmix.runs.recipe import recipe_names
 
 NETWORK = ":hidden_dims=[16]:latent_dim=2:epochs=2:min_steps=0:batch_size=32"
@@ -119,6 +121,23 @@ def test_every_method_answers_for_rows_it_was_not_fitted_to(
     if "nll" in found:
         assert found["density"] == "cross entropy"
         assert 0 < found["nll"] < 64
+
+
+# So few epochs teach little.
+@pytest.mark.filterwarnings("ignore::latentmix.errors.TrainingWarning")
+def test_a_recipe_that_stops_early_judges_by_training_rows(shapes, small_settings, monkeypatch):
+    judged_by = []
+
+    def watched(request, parts, checkpoint, listener):
+        judged_by.append((len(parts.split.train), len(parts.split.validation)))
+        return fit_model(request, parts, checkpoint, listener)
+
+    monkeypatch.setattr("latentmix.runs.execute.fit_model", watched)
+    settings = [setting for setting in small_settings if "max_epochs" not in setting]
+    for more in ([], ["vae.patience=1"]):
+        spec = read_specs([":".join(["default", *settings, "vae.max_epochs=3", *more])])[0]
+        method_of(plan_of(spec, 3).record).fit(training_of(shapes))
+    assert judged_by == [(84, 0), (76, 8)]
 
 
 def test_a_table_has_a_density_in_its_own_units():
@@ -297,6 +316,8 @@ def rows_without_costs(out):
     return sorted((replace(row, **costs) for row in read_rows(out / "rows.csv")), key=repr)
 
 
+# Jobs in the background are started deaf to SIGINT.
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 AGAIN = "from latentmix.apps.cli import main; main()"
 METHODS_AT_ONCE = "kmeans,pca-mixture:dims=3"
 
@@ -324,6 +345,40 @@ def test_a_killed_benchmark_goes_on_to_the_same_rows(shapes_file, tmp_path, monk
     assert read_rows(cut / "rows.csv")[: len(before)] == before
     assert not list((cut / "fits").glob(".under-way-*"))
     assert not (cut / ".rows").exists()
+
+
+SLEEPER = """
+import os, sys, time
+from pathlib import Path
+
+Path(sys.argv[0]).with_suffix(".pid").write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_ends_the_fit_under_way_and_says_how_to_go_on(number, code, shapes_file, tmp_path):
+    script, pid, out = tmp_path / "sleeper.py", tmp_path / "sleeper.pid", tmp_path / "out"
+    script.write_text(SLEEPER)
+    args = [script, "--data", shapes_file, "--peer-python", sys.executable, "--out", out]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{HEARING}{AGAIN}", "benchmark", *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (pid.exists() and pid.read_text()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    said, complaint = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert complaint.strip() == "latentmix: Stopped."
+    assert f"What was done is kept in {out}. To go on, repeat the command." in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert not list((out / "fits").iterdir())
 
 
 def test_more_seeds_and_methods_go_on_in_the_same_folder(shapes_file, in_process, tmp_path):

@@ -287,7 +287,8 @@ def benchmark(  # noqa: PLR0913  # a parameter for each option
     click.echo(f"Reading {', '.join(data)}, comparing {', '.join([*methods, *tune])}")
     _show_downloads()
     from latentmix.apps.benchmark import PAGE, summary_text, write_page  # noqa: PLC0415
-    from latentmix.comparison.execute import execute, request_of  # noqa: PLC0415
+    from latentmix.comparison.execute import execute  # noqa: PLC0415
+    from latentmix.comparison.request import request_of  # noqa: PLC0415
 
     request = request_of(
         methods, tune, data, n_seeds=seeds, out=out, peer_python=peer_python, settings=settings

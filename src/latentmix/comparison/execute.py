@@ -17,86 +17,17 @@ from latentmix import __version__
 from latentmix.comparison.fits import Answer, Fit, carry_out, remove_cut_off_fits
 from latentmix.comparison.plans import Plan, plan_of, sha256_of_record
 from latentmix.comparison.protocol import RowFiles, Scorer, separate, write_rows
-from latentmix.comparison.specs import Choice, Spec, read_choice, read_specs, separated
+from latentmix.comparison.request import Request, check
+from latentmix.comparison.specs import Spec
 from latentmix.comparison.table import TUNED, UNSUPERVISED, Row, RowFile
 from latentmix.comparison.tuning import choose
-from latentmix.data import Dataset, dataset_names, name_of, split
-from latentmix.data.dataset import plain_name
-from latentmix.errors import InputError, ParameterError, RunFailedError
-from latentmix.runs.recipe import Recipe, load_recipe
+from latentmix.data import Dataset, split
+from latentmix.errors import InputError, RunFailedError
 from latentmix.runs.request import Source, sha256_of
 from latentmix.storage.files import alone_in, claim_folder, remove_cut_off, write_json
 
 # What tells a benchmark's folder from any other.
 BENCHMARK = "benchmark.json"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to compare.
-
-    Attributes
-    ----------
-    methods : sequence of Spec
-        Each is a row called unsupervised.
-    choices : sequence of Choice
-        Each is a row called validation-tuned.
-    data : sequence of str
-        Names or paths of data sets.
-    n_seeds : int
-        Seeds 0 to n_seeds - 1.
-    out : Path
-        A new folder, or one that a benchmark began.
-    reading : Recipe
-        Its `data` section says how files are read.
-    peer_python : str or None
-        The interpreter of scripts.
-    """
-
-    methods: Sequence[Spec]
-    choices: Sequence[Choice]
-    data: Sequence[str]
-    n_seeds: int
-    out: Path
-    reading: Recipe
-    peer_python: str | None = None
-
-
-def request_of(  # noqa: PLR0913  # a parameter for each option of the command
-    methods: Sequence[str],
-    choices: Sequence[str],
-    data: Sequence[str],
-    *,
-    n_seeds: int,
-    out: Path | None = None,
-    peer_python: str | None = None,
-    settings: Sequence[str] = (),
-) -> Request:
-    """Return the request that words describe, into ``runs/benchmark-SETS`` unless told otherwise.
-
-    Raises
-    ------
-    ParameterError
-        If they describe none.
-    """
-    for setting in settings:
-        if not setting.startswith("data."):
-            raise ParameterError(
-                f"--set {setting!r} is no setting of how files are read. Expected data.something; "
-                "a method's own settings stand after its name, such as default:vae.latent_dim=8."
-            )
-    sets = separated(data)
-    return Request(
-        read_specs(methods),
-        tuple(read_choice(choice) for choice in choices),
-        sets,
-        n_seeds,
-        Path("runs", plain_name("-".join(["benchmark", *map(name_of, sets)])))
-        if out is None
-        else out,
-        load_recipe("default", settings),
-        peer_python,
-    )
 
 
 @dataclass
@@ -166,30 +97,6 @@ def execute(request: Request, say: Callable[[str], None]) -> Outcome:
             shutil.rmtree(_row_folder(request), ignore_errors=True)
         outcome.rows = file.rows
     return outcome
-
-
-def check(request: Request) -> None:
-    """Refuse what can be known to fail before anything is run; as `execute`."""
-    specs = [*request.methods, *(each for one in request.choices for each in one.alternatives)]
-    if not specs or not request.data:
-        raise ParameterError("Nothing is to be compared. Expected methods and data sets.")
-    for spec in specs:
-        plan = plan_of(spec, n_classes=2)
-        if plan.script is not None and request.peer_python is None:
-            raise ParameterError(
-                f"{spec.label} is a script, and nothing says which python runs it. Give "
-                "--peer-python the path of one that has its packages."
-            )
-    for data in request.data:
-        if data not in dataset_names() and not Path(data).expanduser().exists():
-            Source(data).read(request.reading)  # which says what is known
-    names = [name_of(data) for data in request.data]
-    for name in names:
-        if names.count(name) > 1:
-            raise ParameterError(
-                f"Two data sets are called {name!r}, and a table would mix them. Expected names "
-                "that differ; rename a file or folder."
-            )
 
 
 def _claim(request: Request) -> None:

@@ -112,10 +112,14 @@ class FromRecipe:
         from latentmix.training.events import nobody  # noqa: PLC0415
 
         rows = Dataset("training", "training rows", training.X, image_shape=training.image_shape)
-        every, none = np.arange(len(training.X)), np.zeros(0, np.int64)
+        # Early stopping needs rows to judge by: they are training rows, which are in no order.
+        held_out = self.recipe.vae.patience is not None
+        n_train = len(training.X) - (len(training.X) // 10 if held_out else 0)
+        train, judged = np.split(np.arange(len(training.X)), [n_train])
         data = replace(self.recipe.data, unit_interval=training.unit_interval)
         request = Request(replace(self.recipe, data=data), rows, Path(), training.seed)
-        model = fit_model(request, parts_of(rows, Split(every, none, none)), None, nobody)
+        parts = parts_of(rows, Split(train, judged, judged[:0]))
+        model = fit_model(request, parts, None, nobody)
         density = "bound" if model.vae_.likelihood_ == "gaussian" else "cross entropy"
         return Fitted(model.predict, model.score_samples, density)
 
