@@ -80,7 +80,7 @@ def test_a_picture_shows_every_seed_of_every_method(draw, tmp_path):
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == ["digits", "mnist", "fashion-mnist", "shapes"]
     for axes in shown:
-        dots = [line for line in axes.lines if line.get_marker() in ("o", "D")]
+        dots = [line for line in axes.lines if line.get_linestyle() == "None"]
         assert sum(len(line.get_xdata()) for line in dots) == 39
 
 

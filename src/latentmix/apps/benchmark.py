@@ -23,6 +23,7 @@ from latentmix.apps import drawing
 from latentmix.apps.figures import DOTS_PER_INCH
 from latentmix.comparison.table import (
     TUNED,
+    UNSUPERVISED,
     Row,
     Summary,
     cells_of,
@@ -35,7 +36,13 @@ from latentmix.storage.files import write_bytes
 PAGE: Final = "index.html"
 # Data sets beside each other in one line of panels.
 MOST_COLUMNS: Final = 3
-_MARKERS: Final = {False: "o", True: "D"}
+# Beyond ten methods a colour comes again with another marker.
+_MARKERS: Final = ("o", "s", "^", "v")
+# Whether a group is tuned: its colour and marker.
+_LOOK_OF_GROUP: Final = {
+    False: (drawing.TEN_COLOURS[0], "o"),
+    True: (drawing.TEN_COLOURS[1], "D"),
+}
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto;
@@ -95,62 +102,47 @@ def write_page(folder: Path) -> list[Summary]:
 def accuracy(rows: Sequence[Row]) -> Figure:
     """Accuracy of each method, a point a seed, a bar at the mean; a panel a data set."""
     panels = _by_data(rows)
-    tallest = max(len(methods) for methods in panels.values())
-    names = [_title(method) for methods in panels.values() for method in methods]
-    left = 0.075 * max(map(len, names))
-    n_columns = min(len(panels), MOST_COLUMNS)
-    n_lines = -(-len(panels) // n_columns)
-    height = 1.0 + 0.34 * tallest
-    figure = Figure(figsize=((3.6 + left) * n_columns, height * n_lines))
-    axes = figure.subplots(n_lines, n_columns, squeeze=False).ravel()
-    for one, (data, methods) in zip(axes, panels.items(), strict=False):
-        for place, (method, runs) in enumerate(methods.items()):
-            found = np.array([run.accuracy for run in runs])
+    looks = _looks(rows)
+    names = [_title(method) for method in looks]
+    longest = max(len(line) for name in names for line in name.splitlines())
+    figure, axes = _panels(len(panels), 3.4, 1.0 + 0.34 * len(names), wider=0.075 * longest)
+    for one, (data, methods) in zip(axes, panels.items(), strict=True):
+        for place, method in enumerate(looks):
+            found = np.array([run.accuracy for run in methods.get(method, ())])
+            if not len(found):
+                continue
             tuned = method[0] == TUNED
-            colour = drawing.TEN_COLOURS[1 if tuned else 0]
             # Seeds that agree are told apart by their height.
-            raised = place + np.linspace(-0.16, 0.16, len(found)) if len(found) > 1 else [place]
-            one.plot(found, raised, ls="", marker=_MARKERS[tuned], color=colour, ms=4, alpha=0.75)
+            heights = place + (np.linspace(-0.16, 0.16, len(found)) if len(found) > 1 else 0.0)
+            colour, marker = _LOOK_OF_GROUP[tuned]
+            one.plot(found, heights, ls="", marker=marker, color=colour, ms=4, alpha=0.75)
             one.plot([found.mean()] * 2, [place - 0.32, place + 0.32], color="#222222", lw=1.4)
-        one.set_yticks(range(len(methods)), [_title(method) for method in methods])
-        one.set(ylim=(len(methods) - 0.4, -0.6), title=data, xlabel="accuracy, test rows")
+        one.set_yticks(range(len(names)), names)
+        one.set(ylim=(len(names) - 0.4, -0.6), title=data, xlabel="accuracy, test rows")
         one.tick_params(axis="y", length=0)
         one.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
         one.grid(color="#e4e4e4", linewidth=0.8, axis="x")
         one.set_axisbelow(True)
-    _hide(axes[len(panels) :])
+        one.label_outer(remove_inner_ticks=True)
+        one.xaxis.set_tick_params(labelbottom=True)
     if any(row.group == TUNED for row in rows):
-        drawing.legend_below(
-            figure,
-            [
-                _dot("unsupervised", drawing.TEN_COLOURS[0]),
-                _dot(TUNED, drawing.TEN_COLOURS[1], "D"),
-            ],
-        )
+        dots = [_dot(group, *_LOOK_OF_GROUP[group == TUNED]) for group in (UNSUPERVISED, TUNED)]
+        drawing.legend_below(figure, dots)
     return figure
 
 
 def time(rows: Sequence[Row]) -> Figure:
     """Accuracy against the seconds that fitting took, a point a seed; a panel a data set."""
     panels = _by_data(rows)
-    methods = list(dict.fromkeys((row.group, row.method) for row in rows))
-    colour_of = dict(zip(methods, drawing.colours(len(methods)), strict=True))
-    n_columns = min(len(panels), MOST_COLUMNS)
-    n_lines = -(-len(panels) // n_columns)
-    key = 0.35 + 0.22 * -(-len(methods) // 3)
-    figure = Figure(figsize=(max(5.6, 4.2 * n_columns), 3.4 * n_lines + key))
-    axes = figure.subplots(n_lines, n_columns, squeeze=False).ravel()
-    for one, (data, found) in zip(axes, panels.items(), strict=False):
+    looks = _looks(rows)
+    key = 0.35 + 0.22 * -(-len(looks) // 3)
+    figure, axes = _panels(len(panels), 4.2, 3.4, higher=key)
+    for one, (data, found) in zip(axes, panels.items(), strict=True):
         for method, runs in found.items():
-            one.plot(
-                [max(run.fit_seconds, 1e-3) for run in runs],
-                [run.accuracy for run in runs],
-                ls="",
-                marker=_MARKERS[method[0] == TUNED],
-                color=colour_of[method],
-                ms=5,
-                alpha=0.8,
-            )
+            colour, marker = looks[method]
+            seconds = [max(run.fit_seconds, 1e-3) for run in runs]
+            accuracies = [run.accuracy for run in runs]
+            one.plot(seconds, accuracies, ls="", marker=marker, color=colour, ms=5, alpha=0.8)
         one.set_xscale("log")
         one.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         one.xaxis.set_minor_formatter(ticker.NullFormatter())
@@ -158,11 +150,7 @@ def time(rows: Sequence[Row]) -> Figure:
         one.set(title=data, xlabel="seconds to fit", ylabel="accuracy, test rows")
         one.grid(color="#e4e4e4", linewidth=0.8)
         one.set_axisbelow(True)
-    _hide(axes[len(panels) :])
-    dots = [
-        _dot(_title(method), colour, _MARKERS[method[0] == TUNED])
-        for method, colour in colour_of.items()
-    ]
+    dots = [_dot(_title(method), *look) for method, look in looks.items()]
     figure.legend(handles=dots, loc="outside lower center", ncols=min(3, len(dots)))
     return figure
 
@@ -243,13 +231,35 @@ def _title(method: _Method) -> str:
     return method[1].replace(":", "\n", 1)
 
 
-def _dot(label: str, colour: str, marker: str = "o") -> Line2D:
-    return Line2D([], [], ls="", marker=marker, color=colour, markersize=5, label=label)
+def _looks(rows: Iterable[Row]) -> dict[_Method, tuple[str, str]]:
+    """Return colour and marker of each method, unsupervised ones first, the same in all panels."""
+    methods = dict.fromkeys((one.group, one.method) for one in summarise(rows))
+    ordered = sorted(methods, key=lambda method: method[0] == TUNED)
+    colours = drawing.TEN_COLOURS
+    return {
+        method: (
+            colours[number % len(colours)],
+            _LOOK_OF_GROUP[True][1] if method[0] == TUNED else _MARKERS[number // len(colours) % 4],
+        )
+        for number, method in enumerate(ordered)
+    }
 
 
-def _hide(axes: Iterable[Axes]) -> None:
-    for one in axes:
+def _panels(
+    number: int, width: float, height: float, *, wider: float = 0.0, higher: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many panels, each so large in inches, and more for all of them."""
+    n_columns = min(number, MOST_COLUMNS)
+    n_lines = -(-number // n_columns)
+    figure = Figure(figsize=(max(5.6, width * n_columns + wider), height * n_lines + higher))
+    axes = list(figure.subplots(n_lines, n_columns, squeeze=False).ravel())
+    for one in axes[number:]:
         one.set_visible(False)
+    return figure, axes[:number]
+
+
+def _dot(label: str, colour: str, marker: str) -> Line2D:
+    return Line2D([], [], ls="", marker=marker, color=colour, markersize=5, label=label)
 
 
 PICTURES: Final[dict[str, Callable[[Sequence[Row]], Figure]]] = {"accuracy": accuracy, "time": time}
