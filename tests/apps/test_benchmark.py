@@ -32,7 +32,13 @@ def row(**values):
     numbers = {"n_components": 3, "seed": 0, "naming_labels": 18, "tuning_labels": 0}
     scores = {"accuracy": 0.5, "nmi": 0.5, "ari": 0.5, "named_accuracy": 0.5, "nll": None}
     costs = {"fit_seconds": 0.5, "predict_seconds": 0.1, "peak_memory": 1e8}
-    known = {"group": UNSUPERVISED, "method": "kmeans", "data": "digits", "chosen": ""}
+    known = {
+        "group": UNSUPERVISED,
+        "method": "kmeans",
+        "data": "digits",
+        "chosen": "",
+        "criterion": "",
+    }
     texts = {name: name for name in Row.__dataclass_fields__ if name.endswith("sha256")}
     about = {"density": "", "versions": "python 3", "machine": "Linux"}
     return Row(**{**numbers, **scores, **costs, **known, **texts, **about, **values})

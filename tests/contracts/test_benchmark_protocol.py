@@ -32,7 +32,7 @@ from latentmix.comparison.protocol import (
 )
 from latentmix.comparison.request import request_of
 from latentmix.comparison.specs import read_specs
-from latentmix.comparison.table import TUNED, read_rows
+from latentmix.comparison.table import TUNED, UNSUPERVISED, read_rows
 from latentmix.comparison.tuning import choose
 from latentmix.data import split
 from latentmix.errors import InputError, MissingError, ParameterError, WriteError
@@ -82,7 +82,7 @@ def training_of(dataset, rows=84, n_components=3):
 
 
 def asked_for(out, methods, data, **more):
-    return request_of([methods], more.pop("tune", ()), [str(data)], n_seeds=2, out=out, **more)
+    return request_of([methods], [str(data)], n_seeds=2, out=out, **more)
 
 
 def quiet(line):
@@ -242,6 +242,19 @@ def test_predictions_are_components_or_refused(found):
         sealed(np.array(found), np.zeros(2, int), 3)
 
 
+def test_a_set_without_validation_rows_has_no_names_and_no_choice(
+    split_shapes, in_process, tmp_path, monkeypatch
+):
+    own = split_shapes.fixed_split
+    bare = replace(split_shapes, fixed_split=replace(own, validation=own.validation[:0]))
+    monkeypatch.setattr(driver.Source, "read", lambda source, recipe: bare)
+    rows = execute(asked_for(tmp_path / "a", "kmeans", "digits"), quiet).rows
+    assert [(row.named_accuracy, row.naming_labels) for row in rows] == [(None, 0), (None, 0)]
+    assert all(row.accuracy > 0.5 for row in rows)
+    with pytest.raises(InputError, match="leave --tune out"):
+        execute(asked_for(tmp_path / "b", "kmeans", "digits", tune=["kmeans+mixture"]), quiet)
+
+
 def test_a_run_is_scored_once(split_shapes):
     _, scorer = separate(split_shapes, split_shapes.fixed_split)
     predictions = sealed(np.zeros(18, int), np.zeros(18, int), 3)
@@ -308,6 +321,28 @@ def test_no_test_label_has_a_say_in_a_choice(split_shapes, in_process, tmp_path,
         assert one.chosen in ("pca-mixture:dims=1", "pca-mixture:dims=3", "kmeans:n_init=10")
         assert (one.chosen, one.predictions_sha256) == (other.chosen, other.predictions_sha256)
         assert one.accuracy != other.accuracy
+
+
+def test_likelihood_chooses_without_a_label(split_shapes, in_process, tmp_path, monkeypatch):
+    rng = np.random.RandomState(0)
+    kinds = split_shapes.labels
+    X = rng.normal(size=(120, 2)) + 9.0 * np.stack([kinds == 1, kinds == 2], axis=1)
+    table = replace(split_shapes, X=X, image_shape=None)
+
+    def run(dataset, out, select):
+        monkeypatch.setattr(driver.Source, "read", lambda source, recipe: dataset)
+        return execute(asked_for(out, "kmeans", "digits", select=[select]), quiet)
+
+    grid = "mixture:n_components=1,3"
+    others = replace(table, labels=np.roll(table.labels, 1))
+    for dataset, out in ((table, "a"), (others, "b")):
+        rows = [row for row in run(dataset, tmp_path / out, grid).rows if row.criterion]
+        assert {row.chosen for row in rows} == {"mixture:n_components=3"}
+        assert {(row.group, row.tuning_labels) for row in rows} == {(UNSUPERVISED, 0)}
+        assert {row.criterion for row in rows} == {"validation likelihood"}
+    failures = run(table, tmp_path / "a", "mixture+kmeans").failures
+    assert len(failures) == 2
+    assert all("densities are of the kinds density, none" in failure for failure in failures)
 
 
 def rows_without_costs(out):
@@ -385,7 +420,7 @@ def test_more_seeds_and_methods_go_on_in_the_same_folder(shapes_file, in_process
     out = tmp_path / "out"
     execute(asked_for(out, "kmeans", shapes_file), quiet)
     said = []
-    larger = request_of(["kmeans,mixture"], [], [str(shapes_file)], n_seeds=3, out=out)
+    larger = request_of(["kmeans,mixture"], [str(shapes_file)], n_seeds=3, out=out)
     rows = execute(larger, said.append).rows
     assert len(rows) == 6
     assert sum("there already" in line for line in said) == 2

@@ -36,6 +36,7 @@ ROW = Row(
     named_accuracy=None,
     naming_labels=0,
     chosen="",
+    criterion="",
     tuning_labels=0,
     nll=None,
     density="",

@@ -265,6 +265,7 @@ def evaluate(
 @click.option("--data", multiple=True, required=True, metavar="SETS", help="Names or paths.")
 @click.option("--seeds", type=click.IntRange(1, 1000), default=5, show_default=True)
 @click.option("--tune", multiple=True, metavar="CHOICE", help="Choose by validation labels.")
+@click.option("--select", multiple=True, metavar="CHOICE", help="By likelihood, without a label.")
 @click.option("--out", type=Path, metavar="DIR", help="[default: runs/benchmark-SETS]")
 @click.option("--peer-python", metavar="PYTHON", help="The interpreter of METHODS ending in .py.")
 @click.option("--set", "settings", multiple=True, metavar="data.B=C", help="How files are read.")
@@ -274,6 +275,7 @@ def benchmark(  # noqa: PLR0913  # a parameter for each option
     data: tuple[str, ...],
     seeds: int,
     tune: tuple[str, ...],
+    select: tuple[str, ...],
     out: Path | None,
     peer_python: str | None,
     settings: tuple[str, ...],
@@ -284,14 +286,21 @@ def benchmark(  # noqa: PLR0913  # a parameter for each option
     own; settings stand after colons: n2d:epochs=100, default:vae.latent_dim=8. Each sees training
     rows without labels. CHOICE is default:vae.latent_dim=8,12 or default+seed.
     """
-    click.echo(f"Reading {', '.join(data)}, comparing {', '.join([*methods, *tune])}")
+    click.echo(f"Reading {', '.join(data)}, comparing {', '.join([*methods, *select, *tune])}")
     _show_downloads()
     from latentmix.apps.benchmark import PAGE, summary_text, write_page  # noqa: PLC0415
     from latentmix.comparison.execute import execute  # noqa: PLC0415
     from latentmix.comparison.request import request_of  # noqa: PLC0415
 
     request = request_of(
-        methods, tune, data, n_seeds=seeds, out=out, peer_python=peer_python, settings=settings
+        methods,
+        data,
+        n_seeds=seeds,
+        tune=tune,
+        select=select,
+        out=out,
+        peer_python=peer_python,
+        settings=settings,
     )
     click.echo(f"Writing to {request.out}")
     try:

@@ -20,7 +20,7 @@ from latentmix.comparison.protocol import RowFiles, Scorer, separate, write_rows
 from latentmix.comparison.request import Request, check
 from latentmix.comparison.specs import Spec
 from latentmix.comparison.table import TUNED, UNSUPERVISED, Row, RowFile
-from latentmix.comparison.tuning import choose
+from latentmix.comparison.tuning import choose, choose_by_likelihood
 from latentmix.data import Dataset, split
 from latentmix.errors import InputError, RunFailedError
 from latentmix.runs.request import Source, sha256_of
@@ -28,6 +28,9 @@ from latentmix.storage.files import alone_in, claim_folder, remove_cut_off, writ
 
 # What tells a benchmark's folder from any other.
 BENCHMARK = "benchmark.json"
+
+# What chooses where a row has several methods.
+BY_LABELS, BY_LIKELIHOOD = "validation labels", "validation likelihood"
 
 
 @dataclass
@@ -40,10 +43,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Run:
-    """One row to be: a label, the fits that it rests on, and whether one of them is chosen."""
+    """One row to be: a label, the fits that it rests on, and what chooses if they are several."""
 
     label: str
-    group: str
+    criterion: str
     fits: tuple[Fit, ...]
     seed: int
     labels_sha256: str
@@ -56,7 +59,12 @@ class _Run:
         """The hash of all that decides the row."""
         fits = [fit.identity() for fit in self.fits]
         return sha256_of_record(
-            {"group": self.group, "label": self.label, "fits": fits, "labels": self.labels_sha256}
+            {
+                "label": self.label,
+                "criterion": self.criterion,
+                "fits": fits,
+                "labels": self.labels_sha256,
+            }
         )
 
 
@@ -85,8 +93,7 @@ def execute(request: Request, say: Callable[[str], None]) -> Outcome:
         _claim(request)
         file = RowFile(request.out / "rows.csv")
         outcome = Outcome(file.rows)
-        total = request.n_seeds * (len(request.methods) + len(request.choices))
-        total, done = total * len(request.data), 0
+        total, done = request.n_seeds * len(_asked(request)) * len(request.data), 0
         try:
             for data in request.data:
                 for run, scorer in _runs(request, data):
@@ -112,7 +119,8 @@ def _claim(request: Request) -> None:
         {
             "latentmix": __version__,
             "methods": [spec.label for spec in request.methods],
-            "tune": [choice.label for choice in request.choices],
+            "tune": [choice.label for choice in request.tuned],
+            "select": [choice.label for choice in request.selected],
             "data": list(request.data),
             "seeds": request.n_seeds,
         },
@@ -123,16 +131,22 @@ def _runs(request: Request, data: str) -> Iterator[tuple[_Run, Scorer]]:
     """Yield the runs on a data set, seed by seed, with who scores them."""
     dataset = Source(data).read(request.reading)
     n_classes = max(1, len(dataset.class_names))
-    asked: list[tuple[str, str, tuple[Spec, ...]]] = []
-    asked += [(UNSUPERVISED, spec.label, (spec,)) for spec in request.methods]
-    asked += [(TUNED, choice.label, choice.alternatives) for choice in request.choices]
     for seed in range(request.n_seeds):
         rows, scorer = _separated(request, dataset, seed)
-        for group, label, specs in asked:
+        for criterion, label, specs in _asked(request):
             plans = [plan_of(spec, n_classes) for spec in specs]
             fits = tuple(_fit(plan, rows, seed, request) for plan in plans)
-            shown = plans[0].label if group == UNSUPERVISED else label
-            yield _Run(shown, group, fits, seed, _labels_sha256(dataset)), scorer
+            shown = label if criterion else plans[0].label
+            yield _Run(shown, criterion, fits, seed, _labels_sha256(dataset)), scorer
+
+
+def _asked(request: Request) -> list[tuple[str, str, tuple[Spec, ...]]]:
+    """Return the rows of one seed: what chooses ('' of one method), a label, and the methods."""
+    return [
+        *(("", spec.label, (spec,)) for spec in request.methods),
+        *((BY_LIKELIHOOD, choice.label, choice.alternatives) for choice in request.selected),
+        *((BY_LABELS, choice.label, choice.alternatives) for choice in request.tuned),
+    ]
 
 
 def _carried_out(
@@ -180,14 +194,16 @@ def _row(run: _Run, scorer: Scorer, request: Request) -> Row:
     validation labels alone; one fit's test rows are scored, once.
     """
     answers = [carry_out(fit, _fit_folder(request), request.peer_python) for fit in run.fits]
-    tuned = run.group == TUNED
-    at = 0
+    at, tuned = 0, run.criterion == BY_LABELS
     if tuned:
         at = choose([one.predictions.validation for one in answers], scorer.validation)
+    elif run.criterion == BY_LIKELIHOOD:
+        nlls, densities = zip(*((one.validation_nll, one.density) for one in answers), strict=True)
+        at = choose_by_likelihood(nlls, densities)
     fit, answer = run.fits[at], answers[at]
     scores = scorer.score(run.sha256, answer.predictions)
     return Row(
-        group=run.group,
+        group=TUNED if tuned else UNSUPERVISED,
         method=run.label,
         data=fit.rows.name,
         n_components=fit.plan.n_components,
@@ -197,7 +213,8 @@ def _row(run: _Run, scorer: Scorer, request: Request) -> Row:
         ari=scores.ari,
         named_accuracy=scores.named_accuracy,
         naming_labels=scores.naming_labels,
-        chosen=fit.plan.label if tuned else "",
+        chosen=fit.plan.label if run.criterion else "",
+        criterion=run.criterion,
         tuning_labels=scorer.validation.n_known if tuned else 0,
         nll=answer.nll,
         density=answer.density,

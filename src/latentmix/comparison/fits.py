@@ -66,12 +66,13 @@ class Fit:
 class Answer:
     """What a method's process said; no label has been looked at yet.
 
-    `nll` is in nats a test row, `peak_memory` in bytes; None where the method or the system has
-    none. `density` says what `nll` is of.
+    `nll` is in nats a test row, `validation_nll` a validation row, `peak_memory` in bytes; None
+    where the method or the system has none. `density` says what the first two are of.
     """
 
     predictions: Predictions
     nll: float | None
+    validation_nll: float | None
     density: str
     fit_seconds: float
     predict_seconds: float
@@ -145,6 +146,7 @@ def read_answer(fit: Fit, folder: Path) -> Answer:
         return Answer(
             sealed(validation, test, fit.plan.n_components),
             _number(found, "nll"),
+            _number(found, "validation_nll"),
             str(found.get("density", "")),
             float(found["fit_seconds"]),
             float(found.get("predict_seconds", np.nan)),

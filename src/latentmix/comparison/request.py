@@ -23,8 +23,10 @@ class Request:
     ----------
     methods : sequence of Spec
         Each is a row called unsupervised.
-    choices : sequence of Choice
-        Each is a row called validation-tuned.
+    tuned : sequence of Choice
+        Each is a row called validation-tuned: one of several, chosen by validation labels.
+    selected : sequence of Choice
+        Each is a row called unsupervised: one of several, chosen by held-out likelihood.
     data : sequence of str
         Names or paths of data sets.
     n_seeds : int
@@ -38,7 +40,8 @@ class Request:
     """
 
     methods: Sequence[Spec]
-    choices: Sequence[Choice]
+    tuned: Sequence[Choice]
+    selected: Sequence[Choice]
     data: Sequence[str]
     n_seeds: int
     out: Path
@@ -48,10 +51,11 @@ class Request:
 
 def request_of(  # noqa: PLR0913  # a parameter for each option of the command
     methods: Sequence[str],
-    choices: Sequence[str],
     data: Sequence[str],
     *,
     n_seeds: int,
+    tune: Sequence[str] = (),
+    select: Sequence[str] = (),
     out: Path | None = None,
     peer_python: str | None = None,
     settings: Sequence[str] = (),
@@ -73,7 +77,8 @@ def request_of(  # noqa: PLR0913  # a parameter for each option of the command
     stem = plain_name("-".join(["benchmark", *map(name_of, sets)]))
     return Request(
         read_specs(methods),
-        tuple(read_choice(choice) for choice in choices),
+        tuple(read_choice(choice) for choice in tune),
+        tuple(read_choice(choice) for choice in select),
         sets,
         n_seeds,
         Path("runs", stem) if out is None else out,
@@ -90,7 +95,8 @@ def check(request: Request) -> None:
     ParameterError, MissingError
         For an unknown method, setting or data set, or a script that nothing runs.
     """
-    specs = [*request.methods, *(each for one in request.choices for each in one.alternatives)]
+    choices = [*request.tuned, *request.selected]
+    specs = [*request.methods, *(spec for choice in choices for spec in choice.alternatives)]
     if not specs or not request.data:
         raise ParameterError("Nothing is to be compared. Expected methods and data sets.")
     for spec in specs:

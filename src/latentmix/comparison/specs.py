@@ -34,7 +34,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Choice:
-    """Methods of which one is chosen by validation labels, for each data set and seed."""
+    """Methods of which one is chosen, for each data set and seed."""
 
     label: str
     alternatives: tuple[Spec, ...]
@@ -63,7 +63,7 @@ def read_choice(text: str) -> Choice:
     alternatives = [spec for grid in _PLUS.split(text) for spec in _grid(grid)]
     if len(set(alternatives)) < 2:
         raise ParameterError(
-            f"--tune {text!r} names one method. Expected several to choose from, such as "
+            f"The choice {text!r} names one method. Expected several to choose from, such as "
             "default:vae.latent_dim=8,12 or default+seed."
         )
     return Choice(text, tuple(dict.fromkeys(alternatives)))

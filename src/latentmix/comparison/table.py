@@ -21,8 +21,8 @@ class Row:
     """One run: what was run, how good it was, what it cost, and what proves it.
 
     Scores are those of the test rows, shares in [0, 1]; `nll` is in nats a row; `peak_memory` in
-    bytes. Blank in the file where there is none. `chosen` is the method that a validation-tuned
-    row chose, by `tuning_labels` labels; its time is that of all it chose from.
+    bytes. Blank in the file where there is none. `chosen` is the method that was chosen where there
+    were several, by `criterion`, with `tuning_labels` labels; the time is that of all of them.
     """
 
     group: str
@@ -36,6 +36,7 @@ class Row:
     named_accuracy: float | None
     naming_labels: int
     chosen: str
+    criterion: str
     tuning_labels: int
     nll: float | None
     density: str
