@@ -26,6 +26,8 @@ import torch
 from clustpy.deep import DEC, VaDE
 from torch import nn
 
+from reporting import processor
+
 ALGORITHMS = {"dec": DEC, "vade": VaDE}
 SETTINGS = ("algorithm", "pretrain_epochs", "clustering_epochs", "batch_size")
 
@@ -86,7 +88,7 @@ def peak_memory() -> int | None:
 
 
 def machine() -> str:
-    parts = [platform.system(), platform.machine(), f"{torch.get_num_threads()} threads"]
+    parts = [platform.system(), processor(), f"{torch.get_num_threads()} threads"]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return ", ".join(parts)

@@ -90,6 +90,22 @@ def test_a_picture_shows_every_seed_of_every_method(draw, tmp_path):
         assert sum(len(line.get_xdata()) for line in dots) == 39
 
 
+def test_a_table_with_a_label_column_is_compared_and_has_densities(latentmix, tmp_path):
+    rng = np.random.RandomState(0)
+    kinds = np.arange(90) % 3
+    rows = rng.normal(size=(90, 2)) * [1, 50] + np.array([[0, 0], [9, 0], [0, 450]])[kinds]
+    lines = [f"{x:.4f},{y:.4f},{'abc'[kind]}" for (x, y), kind in zip(rows, kinds, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y,kind", *lines]) + "\n")
+    args = ["--data", tmp_path / "t.csv", "--set", "data.label_column=kind", "--seeds", 1]
+    code, said, err = latentmix("benchmark", "mixture", *args, "--out", tmp_path / "out")
+    assert (code, err) == (0, [])
+    assert any("NLL" in line for line in said)
+    (one,) = read_rows(tmp_path / "out" / "rows.csv")
+    assert (one.data, one.n_components, one.accuracy, one.density) == ("t", 3, 1.0, "density")
+    # The entropy of the rows' distribution.
+    assert one.nll == pytest.approx(np.log(2 * np.pi * np.e) + np.log(50) + np.log(3), abs=0.6)
+
+
 def test_a_page_says_names_as_text(tmp_path):
     file = RowFile(tmp_path / "rows.csv")
     file.put(row(method="<script>alert(1)</script>"))

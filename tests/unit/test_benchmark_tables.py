@@ -116,6 +116,21 @@ def test_a_summary_has_a_line_a_method_and_keeps_the_groups_apart(tmp_path):
     assert len((tmp_path / "summary.csv").read_text().splitlines()) == 4
 
 
+def test_seeds_under_other_conditions_are_marked(tmp_path):
+    rows = [
+        ROW,
+        replace(ROW, seed=1, versions="latentmix 0.2.0"),
+        replace(ROW, method="seed"),
+        replace(ROW, method="seed", seed=1),
+        replace(ROW, group=TUNED, criterion="validation labels"),
+        replace(ROW, group=TUNED, criterion="validation labels", seed=1, method_sha256="other"),
+    ]
+    assert [one.mixed for one in write_summary(rows, tmp_path)] == [True, False, False]
+    text = (tmp_path / "summary.md").read_text()
+    assert text.count("| kmeans * |") == 1
+    assert text.count("An asterisk: not all seeds ran with the same") == 1
+
+
 def test_components_that_differ_between_seeds_are_said_to():
     rows = [replace(ROW, n_components=10), replace(ROW, seed=1, n_components=20)]
     assert [one.n_components for one in summarise(rows)] == ["10 to 20"]

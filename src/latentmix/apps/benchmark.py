@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from latentmix.apps import drawing
 from latentmix.apps.figures import DOTS_PER_INCH
 from latentmix.comparison.table import (
+    MIXED,
     TUNED,
     UNSUPERVISED,
     Row,
@@ -169,6 +170,7 @@ def summary_text(summaries: Sequence[Summary]) -> str:
                 for place, (cell, width) in enumerate(zip(line, widths, strict=True))
             )
             lines.append("  ".join([first, *others]).rstrip())
+        lines += [MIXED] if any(one.mixed for one in chosen) else []
     return "\n".join(lines)
 
 
@@ -183,6 +185,7 @@ def _page(rows: Sequence[Row], summaries: Sequence[Summary], pictures: dict[str,
         chosen = [one for one in summaries if (one.data, one.group) == (name, group)]
         parts.append(f"<h2>{html.escape(name)}, {group}</h2>{_labels_used(group, chosen)}")
         parts.append(f"<div class='wide'>{_html_table(cells_of(chosen))}</div>")
+        parts += [f"<p>{MIXED}</p>"] if any(one.mixed for one in chosen) else []
     for name, content in pictures.items():
         alt = (PICTURES[name].__doc__ or "").splitlines()[0]
         encoded = base64.b64encode(content).decode()

@@ -15,6 +15,9 @@ from latentmix.storage.files import write_bytes, write_csv
 
 UNSUPERVISED, TUNED = "unsupervised", "validation-tuned"
 
+# What an asterisk at a method means.
+MIXED: Final = "An asterisk: not all seeds ran with the same settings, versions and machine."
+
 
 @dataclass(frozen=True)
 class Row:
@@ -160,7 +163,8 @@ def spread_of(values: Sequence[float], *, highest_is_best: bool) -> Spread:
 class Summary:
     """A method on a data set, over seeds; `scores` has None where a run lacks the score.
 
-    `n_components` is a number, or where a choice was made "10 to 20".
+    `n_components` is a number, or where a choice was made "10 to 20". `mixed` says that not all
+    seeds ran with the same settings, versions and machine.
     """
 
     group: str
@@ -171,6 +175,7 @@ class Summary:
     naming_labels: int
     tuning_labels: int
     density: str
+    mixed: bool
     scores: dict[str, Spread | None]
 
 
@@ -201,8 +206,14 @@ def _summary(rows: Sequence[Row]) -> Summary:
         max(row.naming_labels for row in rows),
         max(row.tuning_labels for row in rows),
         first.density,
+        len({_conditions(row) for row in rows}) > 1,
         scores,
     )
+
+
+def _conditions(row: Row) -> tuple[str, str, str]:
+    """Return what should be the same for all seeds; a choice may differ between them."""
+    return ("" if row.criterion else row.method_sha256, row.versions, row.machine)
 
 
 def write_summary(rows: Iterable[Row], folder: Path) -> list[Summary]:
@@ -210,7 +221,7 @@ def write_summary(rows: Iterable[Row], folder: Path) -> list[Summary]:
     summaries = summarise(rows)
     about = ("group", "data", "method", "n_components", "seeds", "naming_labels", "tuning_labels")
     parts = ("mean", "sd", "best", "worst")
-    header = [*about, "density", *(f"{name}_{part}" for name in SCORES for part in parts)]
+    header = [*about, "density", "mixed", *(f"{name}_{part}" for name in SCORES for part in parts)]
     lines = []
     for one in summaries:
         numbers = [
@@ -218,7 +229,7 @@ def write_summary(rows: Iterable[Row], folder: Path) -> list[Summary]:
             for spread in one.scores.values()
             for part in parts
         ]
-        lines.append([*(getattr(one, name) for name in about), one.density, *numbers])
+        lines.append([*(getattr(one, name) for name in about), one.density, one.mixed, *numbers])
     write_csv(folder / "summary.csv", header, lines)
     write_bytes(folder / "summary.md", summary_markdown(summaries).encode())
     return summaries
@@ -237,6 +248,8 @@ def summary_markdown(summaries: Sequence[Summary]) -> str:
         text.write(f"| {' | '.join(header)} |\n")
         text.write("| --- " + "| ---: " * (len(header) - 1) + "|\n")
         text.writelines(f"| {' | '.join(line)} |\n" for line in body)
+        if any(one.mixed for one in chosen):
+            text.write(f"\n{MIXED}\n")
         text.write("\n")
     return text.getvalue()
 
@@ -252,7 +265,8 @@ def cells_of(summaries: Sequence[Summary], *, ends: bool = True) -> list[list[st
         cells = [
             _cell(one.scores[name], SCORES[name], ends=ends or name == "accuracy") for name in shown
         ]
-        lines.append([one.method, one.n_components, str(one.seeds), *cells])
+        name = f"{one.method} *" if one.mixed else one.method
+        lines.append([name, one.n_components, str(one.seeds), *cells])
     return lines
 
 

@@ -120,13 +120,23 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _machine() -> str:
-    """Return system, processor and cores, and the device of the networks if there were any."""
+    """Return system, processor and cores, and the device of the networks if it is another."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [platform.system(), platform.machine(), f"{cores} cores"]
+    parts = [platform.system(), _processor(), f"{cores} cores"]
     jax: Any = sys.modules.get("jax")
     if jax is not None and jax.default_backend() != "cpu":
         parts.append(jax.devices()[0].device_kind)
     return ", ".join(parts)
+
+
+def _processor() -> str:
+    """Return the processor's name, or where nobody tells it its kind."""
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def _versions() -> str:
