@@ -313,7 +313,7 @@ def benchmark(  # noqa: PLR0913  # a parameter for each option
     if outcome.failures:
         number = len(outcome.failures)
         raise RunFailedError(
-            f"{number} {'run' if number == 1 else 'runs'} failed. {outcome.failures[0]}. What they "
+            f"{number} {'run' if number == 1 else 'runs'} failed. {outcome.failures[0]}. What was "
             f"said is kept in {request.out / 'fits'}; mend it and repeat the command."
         )
 

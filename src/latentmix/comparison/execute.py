@@ -16,7 +16,7 @@ from typing import Any
 from latentmix import __version__
 from latentmix.comparison.fits import Answer, Fit, carry_out, remove_cut_off_fits
 from latentmix.comparison.plans import Plan, plan_of, sha256_of_record
-from latentmix.comparison.protocol import RowFiles, Scorer, separate, write_rows
+from latentmix.comparison.protocol import RowFiles, Scorer, ValidationLabels, separate, write_rows
 from latentmix.comparison.request import Request, check
 from latentmix.comparison.specs import Spec
 from latentmix.comparison.table import TUNED, UNSUPERVISED, Row, RowFile
@@ -158,7 +158,8 @@ def _carried_out(
     try:
         row = _row(run, scorer, request)
     except RunFailedError as error:
-        outcome.failures.append(f"{run.name()}: {error}")
+        where = f"{run.fits[0].rows.name}, seed {run.seed}"
+        outcome.failures.append(f"{str(error).rstrip('.')} (on {where})")
         return f"failed: {error}"
     file.put(row)
     chosen = f"{row.chosen}, " if row.chosen else ""
@@ -194,12 +195,7 @@ def _row(run: _Run, scorer: Scorer, request: Request) -> Row:
     validation labels alone; one fit's test rows are scored, once.
     """
     answers = [carry_out(fit, _fit_folder(request), request.peer_python) for fit in run.fits]
-    at, tuned = 0, run.criterion == BY_LABELS
-    if tuned:
-        at = choose([one.predictions.validation for one in answers], scorer.validation)
-    elif run.criterion == BY_LIKELIHOOD:
-        nlls, densities = zip(*((one.validation_nll, one.density) for one in answers), strict=True)
-        at = choose_by_likelihood(nlls, densities)
+    at, tuned = _chosen(run, answers, scorer.validation), run.criterion == BY_LABELS
     fit, answer = run.fits[at], answers[at]
     scores = scorer.score(run.sha256, answer.predictions)
     return Row(
@@ -227,6 +223,16 @@ def _row(run: _Run, scorer: Scorer, request: Request) -> Row:
         machine=answer.machine,
         **_cost(answers),
     )
+
+
+def _chosen(run: _Run, answers: Sequence[Answer], labels: ValidationLabels) -> int:
+    """Return which of a run's fits is its row's."""
+    if run.criterion == BY_LABELS:
+        return choose([one.predictions.validation for one in answers], labels)
+    if run.criterion == BY_LIKELIHOOD:
+        nlls = [one.validation_nll for one in answers]
+        return choose_by_likelihood(nlls, [one.density for one in answers])
+    return 0
 
 
 def _cost(answers: Sequence[Answer]) -> dict[str, Any]:
