@@ -34,6 +34,7 @@ from latentmix.errors import (
 )
 
 if TYPE_CHECKING:
+    from latentmix.comparison.request import Request as Comparison
     from latentmix.runs.request import Request
 
 EXIT_CODES: tuple[tuple[type[LatentmixError], int], ...] = (
@@ -288,8 +289,6 @@ def benchmark(  # noqa: PLR0913  # a parameter for each option
     """
     click.echo(f"Reading {', '.join(data)}, comparing {', '.join([*methods, *select, *tune])}")
     _show_downloads()
-    from latentmix.apps.benchmark import PAGE, summary_text, write_page  # noqa: PLC0415
-    from latentmix.comparison.execute import execute  # noqa: PLC0415
     from latentmix.comparison.request import request_of  # noqa: PLC0415
 
     request = request_of(
@@ -303,6 +302,14 @@ def benchmark(  # noqa: PLR0913  # a parameter for each option
         settings=settings,
     )
     click.echo(f"Writing to {request.out}")
+    _compare(request)
+
+
+def _compare(request: Comparison) -> None:
+    """Run a benchmark, show what comes of each run, and at the end the summary."""
+    from latentmix.apps.benchmark import PAGE, summary_text, write_page  # noqa: PLC0415
+    from latentmix.comparison.execute import execute  # noqa: PLC0415
+
     try:
         outcome = execute(request, click.echo)
     except KeyboardInterrupt:
