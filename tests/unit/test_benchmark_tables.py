@@ -1,7 +1,8 @@
 """The arithmetic of a benchmark's tables, and how methods are written and read."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,6 +205,16 @@ def test_a_method_whose_package_is_absent_says_what_to_install(monkeypatch):
     with pytest.raises(MissingError, match=r"pip install 'latentmix\[umap\]'"):
         plan_of(Spec("n2d"), 10)
     assert plan_of(Spec("kmeans"), 10).n_components == 10
+
+
+def test_the_page_of_the_protocol_has_every_method_setting_and_column():
+    text = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    for name, method in METHODS.items():
+        assert f"| `{name}` |" in text
+        for one in fields(method):
+            assert f"`{one.name}=" in text, (name, one.name)
+    for one in fields(Row):
+        assert f"`{one.name}`" in text, one.name
 
 
 def test_components_are_named_by_the_labels_of_validation_rows():
