@@ -189,7 +189,8 @@ def _page(rows: Sequence[Row], summaries: Sequence[Summary], pictures: dict[str,
     for name, content in pictures.items():
         alt = (PICTURES[name].__doc__ or "").splitlines()[0]
         encoded = base64.b64encode(content).decode()
-        parts.append(f"<p><img alt='{html.escape(alt)}' src='data:image/png;base64,{encoded}'></p>")
+        source = f"data:image/png;base64,{encoded}"
+        parts.append(f"<div><img alt='{html.escape(alt)}' src='{source}'></div>")
     machines = "; ".join(dict.fromkeys(row.machine for row in rows))
     versions = "; ".join(dict.fromkeys(row.versions for row in rows))
     parts.append(f"<p>{html.escape(machines)}.<br>{html.escape(versions)}.</p></body></html>")
