@@ -1,0 +1,145 @@
+"""Clusters along a manifold: neighbours of neighbours belong together, however far they reach.
+
+A mixture looks for ellipsoids, but what is alike lies in bent sheets. Rows are joined to their
+nearest neighbours, a random walk on that graph says which rows reach which within some steps, and
+k-means on the walk's coordinates finds the groups that it hardly ever leaves:
+
+    graph       weights of edges from distances, each row's own scale taken out (McInnes, Healy
+                and Melville 2018, UMAP, section 3.1)
+    walk        eigenvectors of the normalised graph, the j-th times its eigenvalue to the number
+                of steps (Coifman and Lafon 2006, "Diffusion maps")
+    clusters    k-means on the coordinates, each row's of length 1 (Ng, Jordan and Weiss 2002)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import sparse
+from scipy.sparse.linalg import eigsh
+from sklearn.neighbors import NearestNeighbors
+
+from latentmix.kernels.crew import Crew
+from latentmix.kernels.kmeans import centres as kmeans
+
+# Coordinates of the walk for each cluster: more than one, as the slowest ways of mixing need not
+# be those between clusters.
+COORDINATES_PER_CLUSTER: Final = 2
+
+# Halvings of the interval in which a row's scale lies.
+BISECTIONS: Final = 48
+
+# A row's scale is never below this share of the mean distance to a neighbour.
+LEAST_SCALE: Final = 1e-3
+
+# Lanczos' relative tolerance: k-means does not see the digits beyond.
+EIGENVALUE_TOLERANCE: Final = 1e-4
+
+
+def diffusion_clusters(
+    x: Float[np.ndarray, "N D"],
+    n_clusters: int,
+    seed: int,
+    n_neighbors: int = 15,
+    n_steps: int = 20,
+    n_init: int = 10,
+) -> Int[np.ndarray, " N"]:
+    """Return the cluster of each row.
+
+    Parameters
+    ----------
+    x : (N, D)
+        Rows whose Euclidean distances to near rows mean something; N up to some 60,000, as all
+        pairs are compared.
+    n_clusters : int
+    seed : int
+        Of k-means' starts, and of the eigenvectors' start.
+    n_neighbors : int
+    n_steps : int
+        Steps of the walk: more of them see larger structure.
+    n_init : int
+        Starts of k-means; the tightest is kept.
+    """
+    n_clusters = min(n_clusters, len(x))
+    if n_clusters < 2 or len(x) < 3:
+        return np.zeros(len(x), np.int64) if n_clusters < 2 else np.arange(len(x)) % n_clusters
+    graph = neighbour_graph(x, min(n_neighbors, len(x) - 1))
+    random = np.random.RandomState(seed)
+    coordinates = walk_coordinates(graph, COORDINATES_PER_CLUSTER * n_clusters, n_steps, random)
+    return _tightest(coordinates, n_clusters, n_init, random)
+
+
+def neighbour_graph(x: Float[np.ndarray, "N D"], n_neighbors: int) -> sparse.csr_matrix:
+    """Return the weights in [0, 1] of the edges between near rows, (N, N) and symmetric.
+
+    From row i to its neighbour j the weight is exp(-(d_ij - d_i) / s_i): d_i is the distance to the
+    nearest row, and s_i such that the weights of i sum to log2(n_neighbors + 1). An edge a one way
+    and b the other becomes a + b - ab.
+    """
+    search = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(x)
+    distances, neighbours = search.kneighbors(x)
+    # The nearest is the row itself, or one equal to it.
+    distances, neighbours = distances[:, 1:], neighbours[:, 1:]
+    beyond = np.maximum(distances - distances[:, :1], 0.0)
+    least = max(LEAST_SCALE * float(distances.mean()), float(np.finfo(np.float32).tiny))
+    scales = _scales(beyond, np.log2(n_neighbors + 1), least)
+    weights = np.exp(-beyond / scales[:, None])
+    starts = np.repeat(np.arange(len(x)), n_neighbors)
+    shape = (len(x), len(x))
+    one_way = sparse.csr_matrix((weights.ravel(), (starts, neighbours.ravel())), shape=shape)
+    other_way = one_way.T.tocsr()
+    return sparse.csr_matrix(one_way + other_way - one_way.multiply(other_way))
+
+
+def walk_coordinates(
+    graph: sparse.csr_matrix, n_coordinates: int, n_steps: int, random: np.random.RandomState
+) -> Float[np.ndarray, "N C"]:
+    """Return each row's coordinates after so many steps of a random walk, of length 1."""
+    n_rows = graph.shape[0]
+    lengths = 1 / np.sqrt(np.asarray(graph.sum(axis=1)).ravel())
+    scale = sparse.diags(lengths)
+    normalised = sparse.csr_matrix(scale @ graph @ scale)
+    if n_coordinates >= n_rows - 1:  # too few rows for Lanczos
+        values, vectors = np.linalg.eigh(normalised.toarray())
+        values, vectors = values[-n_coordinates:], vectors[:, -n_coordinates:]
+    else:
+        values, vectors = eigsh(
+            normalised,
+            k=n_coordinates,
+            which="LA",
+            tol=EIGENVALUE_TOLERANCE,
+            v0=random.uniform(0.5, 1.5, n_rows),
+        )
+    coordinates = vectors * np.clip(values, 0.0, 1.0) ** n_steps
+    norms = np.linalg.norm(coordinates, axis=1, keepdims=True)
+    unit: np.ndarray = coordinates / np.maximum(norms, np.finfo(np.float64).tiny)
+    return unit
+
+
+def _scales(beyond: np.ndarray, target: float, least: float) -> np.ndarray:
+    """Return s with sum_j exp(-beyond_j / s) = target in each row, by bisection; (N,)."""
+    low, high = np.zeros(len(beyond)), np.full(len(beyond), np.inf)
+    scales = np.full(len(beyond), max(float(beyond.mean()), least))
+    for _ in range(BISECTIONS):
+        too_wide = np.exp(-beyond / np.maximum(scales, least)[:, None]).sum(axis=1) > target
+        high, low = np.where(too_wide, scales, high), np.where(too_wide, low, scales)
+        scales = np.where(np.isinf(high), 2 * scales, (low + high) / 2)
+    floored: np.ndarray = np.maximum(scales, least)
+    return floored
+
+
+def _tightest(
+    points: np.ndarray, n_clusters: int, n_init: int, random: np.random.RandomState
+) -> Int[np.ndarray, " N"]:
+    """Return the clusters of the best of several starts of k-means."""
+    weights, best, least = np.ones(len(points)), np.zeros(len(points), np.int64), np.inf
+    with Crew() as crew:
+        for _ in range(n_init):
+            chosen = kmeans.plus_plus(random, points, weights, n_clusters, crew)
+            found = kmeans.lloyd(points, weights, points[chosen], crew)
+            inertia = kmeans.inertia(points, weights, found, crew)
+            if inertia < least:
+                best, least = found.components.astype(np.int64), inertia
+    return best
