@@ -1,6 +1,6 @@
 """The variational autoencoder: encoder, decoder, likelihood, and the ELBO's two terms.
 
-Generative story: z ~ N(0, I), x ~ Likelihood(decoder(z)); inference: q(z|x) = N(mean, sigma^2)
+Generative story: z ~ prior, x ~ Likelihood(decoder(z)); inference: q(z|x) = N(mean, sigma^2)
 from the encoder (Kingma and Welling 2014). Terms stay per row until the caller reduces them.
 """
 
@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from latentmix.kernels.elbo import kl_to_standard_normal, reparameterise
+from latentmix.kernels.elbo import reparameterise
 from latentmix.models.arrays import ArrayT
 from latentmix.models.likelihoods import LIKELIHOODS, Likelihood
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.posteriors import HEADS, Heads, Posterior
+from latentmix.models.priors import MixturePrior, StandardNormal
 
 
 class Architecture(NamedTuple):
@@ -38,12 +39,16 @@ class Terms(NamedTuple, Generic[ArrayT]):
     ----------
     reconstruction : (B,)
         -log p(x|z) at one draw of z; the cross entropy for grey pixels.
-    kl : (B, L)
-        KL(q(z|x) || N(0, I)) for each latent dimension.
+    kl : (B, T)
+        KL(q(z|x) || p(z)): a term for each latent dimension where the prior is N(0, I), else one
+        at that draw.
+    z : (B, L)
+        The draw.
     """
 
     reconstruction: Float[ArrayT, " B"]
-    kl: Float[ArrayT, "B L"]
+    kl: Float[ArrayT, "B T"]
+    z: Float[ArrayT, "B L"]
 
 
 class Network(eqx.Module):
@@ -54,6 +59,7 @@ class Network(eqx.Module):
     decoder: Trunk
     output: Dense
     likelihood: Likelihood
+    prior: StandardNormal | MixturePrior
 
     def __init__(
         self, architecture: Architecture, feature_means: Float[Array | np.ndarray, " D"], key: Array
@@ -69,6 +75,7 @@ class Network(eqx.Module):
         decoder_widths = tuple(reversed(widths[1:])) + widths[:1] * (len(widths) == 1)
         self.decoder = Trunk(latent_dim, decoder_widths, keys[2])
         self.likelihood = LIKELIHOODS[architecture.likelihood](n_features)
+        self.prior = StandardNormal()
         gain = self.likelihood.output_gain
         output = Dense(decoder_widths[-1], n_features, keys[3], gain=gain)
         start = self.likelihood.initial_output_bias(jnp.asarray(feature_means, jnp.float32))
@@ -82,11 +89,26 @@ class Network(eqx.Module):
         """Return the decoder's outputs: the likelihood's parameters."""
         return self.output(self.decoder(z))
 
-    def terms(self, x: Float[Array, "B D"], noise: Float[Array, "B L"]) -> Terms[Array]:
-        """Return the ELBO's terms at z = mean + sigma * noise."""
-        posterior = self.posterior(x)
-        outputs = self.outputs(reparameterise(posterior.mean, posterior.log_variance, noise))
-        return Terms(-self.likelihood.log_likelihood(x, outputs), kl_to_standard_normal(*posterior))
+    def terms(
+        self,
+        x: Float[Array, "B D"],
+        noise: Float[Array, "B L"],
+        shown: Float[Array, "B D"] | None = None,
+    ) -> Terms[Array]:
+        """Return the ELBO's terms at z = mean + sigma * noise.
+
+        The encoder is given `shown` in place of x, where that is something else: x is to be told
+        from it.
+        """
+        posterior = self.posterior(x if shown is None else shown)
+        z = reparameterise(posterior.mean, posterior.log_variance, noise)
+        reconstruction = -self.likelihood.log_likelihood(x, self.outputs(z))
+        return Terms(reconstruction, self.prior.kl(posterior, z), z)
+
+    def with_prior(self, prior: StandardNormal | MixturePrior) -> Network:
+        """Return the same network under another prior."""
+        network: Network = eqx.tree_at(lambda network: network.prior, self, prior)
+        return network
 
 
 def prepare(x: Array) -> Float[Array, "B D"]:

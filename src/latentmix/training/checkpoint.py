@@ -28,7 +28,9 @@ from latentmix.training.vae_loop import Training
 SECONDS_BETWEEN_SAVES = 60.0
 KEPT = 2
 
-_NAME = re.compile(r"checkpoint-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})\.safetensors")
+_NAME = re.compile(
+    r"checkpoint(?:-round(\d{1,9}))?-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})\.safetensors"
+)
 # What is no array of the state, as the bytes of JSON: the position, the history.
 _RECORD = "record"
 # What the names of the best epoch's weights begin with, where early stopping keeps them.
@@ -38,17 +40,29 @@ _BEST = "best."
 class Checkpoint:
     """Where a training is kept: ``checkpoint-EPOCH-STEP-SHA256.safetensors``, the last two.
 
+    A training of several rounds keeps each round's, ``checkpoint-roundN-...``, until the whole is
+    finished: a round begins with what the one before it came to.
+
     Parameters
     ----------
     folder : Path
     listener : callable, optional
         Told of a checkpoint that was damaged.
+    number : int, optional
+        The round's, from 1; None for a training without any, or for what comes before them.
     """
 
-    def __init__(self, folder: Path, listener: Listener = nobody) -> None:
+    def __init__(
+        self, folder: Path, listener: Listener = nobody, number: int | None = None
+    ) -> None:
         self.folder = folder
         self._listener = listener
+        self._number = number
         self._saved_at = time.monotonic()
+
+    def of_round(self, number: int) -> Checkpoint:
+        """Return where a round's training is kept, in the same folder."""
+        return Checkpoint(self.folder, self._listener, number)
 
     def save(self, training: Training, *, at_once: bool = False) -> None:
         """Write the training if the last time was a minute ago, at once, or at its end.
@@ -66,7 +80,9 @@ class Checkpoint:
         tensors = {f"{_BEST}{name}": tensor for name, tensor in best.items()}
         tensors |= {**to_tensors(training.state), _RECORD: _record_of(training)}
         content = tensor_bytes(tensors)
-        name = f"checkpoint-{training.epoch}-{training.step}-{_sha256(content)}.safetensors"
+        which = "" if self._number is None else f"-round{self._number}"
+        place = f"{training.epoch}-{training.step}"
+        name = f"checkpoint{which}-{place}-{_sha256(content)}.safetensors"
         write_bytes(self.folder / name, content)
         self._keep_up_to(training)
         self._saved_at = time.monotonic()
@@ -98,12 +114,12 @@ class Checkpoint:
             ) from why
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the checkpoint's files."""
-        return tuple(path.name for path in self._newest_first())
+        """Return the names of all the folder's checkpoints."""
+        return tuple(path.name for path in self._all())
 
     def remove(self) -> None:
-        """Delete the checkpoint's files."""
-        self._remove(self._newest_first())
+        """Delete all the folder's checkpoints."""
+        self._remove(self._all())
 
     def _restore(self, training: Training, path: Path) -> None:
         content = path.read_bytes()
@@ -124,9 +140,12 @@ class Checkpoint:
         training.seconds, training.history = record["seconds"], history
         training.stopped = record["stopped"]
 
+    def _all(self) -> list[Path]:
+        return [path for path in self.folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+
     def _newest_first(self) -> list[Path]:
-        found = [path for path in self.folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=_position, reverse=True)
+        own = [path for path in self._all() if _round(path) == self._number]
+        return sorted(own, key=_position, reverse=True)
 
     def _keep_up_to(self, training: Training) -> None:
         """Leave the last ones up to where the training is: what is past it has diverged."""
@@ -149,8 +168,14 @@ class Checkpoint:
 
 def _position(path: Path) -> tuple[int, int]:
     """Return the epoch and step in a checkpoint's name."""
-    _, epoch, step, _ = path.stem.split("-")
+    *_, epoch, step, _ = path.stem.split("-")
     return int(epoch), int(step)
+
+
+def _round(path: Path) -> int | None:
+    """Return the round in a checkpoint's name."""
+    matched = _NAME.fullmatch(path.name)
+    return None if matched is None or matched[1] is None else int(matched[1])
 
 
 def _sha256(content: bytes) -> str:

@@ -14,10 +14,11 @@ from typing import NamedTuple, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from latentmix.data import Rows
 from latentmix.models.blocks import blocks
-from latentmix.training.vae_rule import Keys, Rule, Shard, noise_of, order_of
+from latentmix.training.vae_rule import Keys, Rule, Shard, amounts_of, noise_of, order_of
 
 BYTES_PER_SHARD = 1 << 26
 # Rows are read in the order in which they lie, so many at a time.
@@ -48,13 +49,21 @@ class Feed:
         Where shards are put.
     end : int, optional
         The epoch before which no shard is asked for any more; None is not known.
+    targets : (N, K), optional
+        What p(k|x) of the rows is to be.
     """
 
     def __init__(
-        self, rule: Rule, keys: Keys, rows: Rows, device: jax.Device, end: int | None
+        self,
+        rule: Rule,
+        keys: Keys,
+        rows: Rows,
+        device: jax.Device,
+        end: int | None,
+        targets: np.ndarray | None = None,
     ) -> None:
         self._rule, self._keys, self._rows = rule, keys, rows
-        self._device, self._end = device, end
+        self._device, self._end, self._targets = device, end, targets
         self._order: tuple[int, np.ndarray] | None = None
         self._thread = ThreadPoolExecutor(1, "latentmix-shards")
         self._here: tuple[_Place, Shard] | None = None
@@ -106,8 +115,17 @@ class Feed:
             weights = np.zeros(rule.rows_per_shard, np.float32)
             weights[: len(numbers)] = 1.0
             rows = gathered(self._rows, numbers, rule.rows_per_shard)
-            noise = noise_of(rule, self._keys, jnp.asarray(epoch), jnp.asarray(number))
-            shard = Shard(jnp.asarray(rows), jnp.asarray(weights), noise)
+            which = jnp.asarray(epoch), jnp.asarray(number)
+            targets: Array | None = None
+            if self._targets is not None:
+                targets = jnp.asarray(gathered(self._targets, numbers, rule.rows_per_shard))
+            shard = Shard(
+                jnp.asarray(rows),
+                jnp.asarray(weights),
+                noise_of(rule, self._keys, *which),
+                None if rule.warps is None else amounts_of(rule, self._keys, *which),
+                targets,
+            )
             return jax.block_until_ready(shard)  # type: ignore[no-any-return,no-untyped-call]
 
     def _order_of(self, epoch: int) -> np.ndarray:

@@ -37,7 +37,8 @@ class Training:
     """A training under way: its state after `epoch` whole epochs and `step` steps more.
 
     With `patience` it ends after so many epochs without a better one, and `best` holds the
-    network of the best epoch so far. `stopped` says that the listener has ended it.
+    network of the best epoch so far. `stopped` says that the listener has ended it. `targets`,
+    (N, K), are what p(k|x) of the rows is to be under a mixture prior.
     """
 
     rule: Rule
@@ -50,6 +51,7 @@ class Training:
     patience: int | None = None
     best: Network | None = None
     stopped: bool = False
+    targets: np.ndarray | None = None
 
     @property
     def network(self) -> Network:
@@ -169,7 +171,7 @@ def take_block(training: Training, rows: Rows) -> EpochEnd:
 
 def _feed(training: Training, rows: Rows, end: int | None) -> Feed:
     (device,) = training.state.totals.devices()
-    return Feed(training.rule, training.keys, rows, device, end)
+    return Feed(training.rule, training.keys, rows, device, end, training.targets)
 
 
 def _tell(training: Training, event: Steps | EpochEnd, listener: Listener) -> None:

@@ -20,7 +20,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Shaped
 
+from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
 from latentmix.models.mlp import product
+from latentmix.models.priors import MixturePrior
 from latentmix.models.vae import Network, prepare
 from latentmix.training.adam import scale_by_adam
 from latentmix.training.schedules import learning_rate
@@ -29,6 +31,8 @@ from latentmix.training.schedules import learning_rate
 @dataclass(frozen=True)
 class Rule:
     """How to train: Adam on the mean over a batch of reconstruction + kl_weight * KL.
+
+    With targets of p(k|x) (Shard), their cross entropy times `agreement_weight` is added.
 
     Attributes
     ----------
@@ -47,6 +51,13 @@ class Rule:
         Longer gradients, over all weights together, are shortened to this Euclidean norm.
     most_shard_rows : int
         How many rows may be on the device at once; an epoch is cut into shards of equal size.
+    warps : Warps, optional
+        The encoder sees warped images, and the decoder tells the images themselves.
+    image_shape : tuple of int, optional
+        (height, width) or (height, width, channels) of a row; needed for warps.
+    agreement_weight : float
+        Weight of the cross entropy from a row's targets to p(k|z), where it has any: of a
+        mixture prior alone.
     """
 
     batch_size: int
@@ -60,6 +71,9 @@ class Rule:
     learning_rate_warmup: float = 0.0
     clip_norm: float | None = None
     most_shard_rows: int = 2**31 - 1
+    warps: Warps | None = None
+    image_shape: tuple[int, ...] | None = None
+    agreement_weight: float = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -99,12 +113,16 @@ class State(NamedTuple):
 class Shard(NamedTuple):
     """Some of an epoch's batches, one after the other, and their noise.
 
-    Padding has weight 0, so the epoch's last batch is weighted, not dropped.
+    Padding has weight 0, so the epoch's last batch is weighted, not dropped. `amounts`, in
+    [-1, 1], say how far each image is warped, if it is; `targets` are what p(k|x) is to be, and
+    zeros for a row of which nothing is known.
     """
 
     rows: Shaped[Array, "S D"]
     weights: Float[Array, " S"]
     noise: Float[Array, "S L"]
+    amounts: Float[Array, "S 7"] | None = None
+    targets: Float[Array, "S K"] | None = None
 
 
 class Keys(NamedTuple):
@@ -114,6 +132,7 @@ class Keys(NamedTuple):
     order: Array
     noise: Array
     draws: Array
+    warps: Array
 
 
 def named_keys(seed: int) -> Keys:
@@ -153,6 +172,18 @@ def noise_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array,
     return jax.vmap(at)(places)
 
 
+@partial(jax.jit, static_argnums=0)
+def amounts_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S 7"]:
+    """Return how far the images of an epoch's shard are warped, as `noise_of` does."""
+    key = jax.random.fold_in(keys.warps, epoch)
+    places = shard * rule.rows_per_shard + jnp.arange(rule.rows_per_shard)
+
+    def at(place: Array) -> Array:
+        return jax.random.uniform(jax.random.fold_in(key, place), (N_AMOUNTS,), jnp.float32, -1, 1)
+
+    return jax.vmap(at)(places)
+
+
 def kl_weight_at(rule: Rule, step: Array) -> Float[Array, ""]:
     """Return the KL term's weight at a step, counted over the whole training."""
     warmup = round(rule.kl_warmup * rule.n_steps)
@@ -161,15 +192,20 @@ def kl_weight_at(rule: Rule, step: Array) -> Float[Array, ""]:
     return rule.kl_weight * jnp.minimum(1.0, (step + 1).astype(jnp.float32) / warmup)
 
 
-def objective(
-    network: Network, x: Array, noise: Array, weights: Array, kl_weight: Array
-) -> tuple[Array, Array]:
+def objective(network: Network, batch: Shard, rule: Rule, kl_weight: Array) -> tuple[Array, Array]:
     """Return the batch's mean loss, and the sums [reconstruction, kl, objective] over its rows."""
-    terms = network.terms(prepare(x), noise)
+    x = prepare(batch.rows)
+    shown = None
+    if rule.warps is not None and rule.image_shape is not None and batch.amounts is not None:
+        shown = warped(x, batch.amounts, rule.warps, rule.image_shape)
+    terms = network.terms(x, batch.noise, shown)
     kl = jnp.sum(terms.kl, axis=1)
-    per_row = jnp.stack([terms.reconstruction, kl, terms.reconstruction + kl_weight * kl])
-    sums = product(per_row, weights)
-    return sums[2] / jnp.sum(weights), sums
+    loss = terms.reconstruction + kl_weight * kl
+    if batch.targets is not None and isinstance(network.prior, MixturePrior):
+        log_responsibilities = network.prior.log_responsibilities(terms.z)
+        loss -= rule.agreement_weight * jnp.sum(batch.targets * log_responsibilities, axis=1)
+    sums = product(jnp.stack([terms.reconstruction, kl, loss]), batch.weights)
+    return sums[2] / jnp.sum(batch.weights), sums
 
 
 def advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
@@ -217,17 +253,17 @@ def take_steps(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
     optimiser = _optimiser(rule)
     parameters, rest = eqx.partition(state.network, eqx.is_inexact_array)
 
-    def loss(parameters: Network, *batch: Array) -> tuple[Array, Array]:
-        return objective(eqx.combine(parameters, rest), *batch)
+    def loss(parameters: Network, batch: Shard, kl_weight: Array) -> tuple[Array, Array]:
+        return objective(eqx.combine(parameters, rest), batch, rule, kl_weight)
 
     def step(i: Array, carry: tuple[Network, optax.OptState, Array]):  # type: ignore[no-untyped-def]
         parameters, optimiser_state, totals = carry
-        rows, weights, noise = (
-            jax.lax.dynamic_slice_in_dim(array, i * rule.batch_size, rule.batch_size)
-            for array in shard
+        batch = jax.tree.map(
+            lambda array: jax.lax.dynamic_slice_in_dim(array, i * rule.batch_size, rule.batch_size),
+            shard,
         )
         kl_weight = kl_weight_at(rule, before + i)
-        gradient, sums = jax.grad(loss, has_aux=True)(parameters, rows, noise, weights, kl_weight)
+        gradient, sums = jax.grad(loss, has_aux=True)(parameters, batch, kl_weight)
         updates, optimiser_state = optimiser.update(gradient, optimiser_state)
         return optax.apply_updates(parameters, updates), optimiser_state, totals + sums
 

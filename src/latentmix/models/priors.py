@@ -1,0 +1,68 @@
+"""p(z): what is thought of the latents before an image is seen. One class each.
+
+Under `StandardNormal` a VAE is the usual one. Under `MixturePrior` it is p(x, z, k), the mixture
+learned with the network (Jiang et al. 2017, "Variational deep embedding", but for their second
+Monte Carlo sum: log p(z) is in closed form here).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from latentmix.kernels.elbo import kl_to_standard_normal, log_normal
+from latentmix.models.posteriors import Posterior
+
+# No variance of a component falls below this as it is learned, in squared latent units.
+LEAST_VARIANCE = 1e-3
+
+
+class Prior(Protocol):
+    """What the VAE asks of a prior."""
+
+    def kl(self, posterior: Posterior[Array], z: Float[Array, "B L"]) -> Float[Array, "B T"]:
+        """Return KL(q(z|x) || p(z)) in nats, in T terms a row; `z` is a draw of q(z|x)."""
+        ...
+
+
+class StandardNormal(eqx.Module):
+    """z ~ N(0, I)."""
+
+    def kl(self, posterior: Posterior[Array], z: Float[Array, "B L"]) -> Float[Array, "B L"]:
+        """Return the closed form, a term for each dimension."""
+        return kl_to_standard_normal(*posterior)
+
+
+class MixturePrior(eqx.Module):
+    """k ~ Categorical(weights), z | k ~ N(mean_k, diag(variance_k))."""
+
+    means: Float[Array, "K L"]
+    log_variances: Float[Array, "K L"]
+    log_weights: Float[Array, " K"]
+
+    def __init__(self, weights: np.ndarray, means: np.ndarray, variances: np.ndarray) -> None:
+        """Take over a mixture: weights (K,), means and variances (K, L)."""
+        self.means = jnp.asarray(means, jnp.float32)
+        self.log_variances = jnp.log(jnp.asarray(variances, jnp.float32) + LEAST_VARIANCE)
+        self.log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
+
+    def kl(self, posterior: Posterior[Array], z: Float[Array, "B L"]) -> Float[Array, "B 1"]:
+        """Return log q(z|x) - log p(z) at the draw, whose mean over draws is the divergence."""
+        log_prior = jax.nn.logsumexp(self.log_joint(z), axis=1)
+        return (log_normal(z, *posterior) - log_prior)[:, None]
+
+    def log_joint(self, z: Float[Array, "B L"]) -> Float[Array, "B K"]:
+        """Return log p(k) + log p(z|k)."""
+        precisions = jnp.exp(-self.log_variances)
+        squared = jnp.sum((z[:, None] - self.means) ** 2 * precisions, axis=2)
+        constants = jnp.sum(self.log_variances + jnp.log(2 * jnp.pi), axis=1)
+        return jax.nn.log_softmax(self.log_weights) - 0.5 * (squared + constants)
+
+    def log_responsibilities(self, z: Float[Array, "B L"]) -> Float[Array, "B K"]:
+        """Return log p(k|z)."""
+        return jax.nn.log_softmax(self.log_joint(z), axis=1)
