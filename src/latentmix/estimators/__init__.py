@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
     from latentmix.estimators.gaussian_mixture import GaussianMixture
     from latentmix.estimators.latent_mixture import LatentMixture
+    from latentmix.estimators.refinement import Refinement
     from latentmix.estimators.selection import Selection, select_n_components
     from latentmix.estimators.store import load
     from latentmix.estimators.together import fit_together
@@ -20,6 +21,7 @@ __all__ = [
     "GaussianMixture",
     "LatentMixture",
     "PoissonMixture",
+    "Refinement",
     "Selection",
     "fit_together",
     "load",
@@ -32,6 +34,7 @@ _HOMES = {
     "GaussianMixture": "gaussian_mixture",
     "LatentMixture": "latent_mixture",
     "PoissonMixture": "discrete_mixtures",
+    "Refinement": "refinement",
     "Selection": "selection",
     "VAE": "vae",
     "fit_together": "together",

@@ -29,8 +29,9 @@ from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
+from latentmix.estimators.refinement import Keeper, Refinement, Surroundings, refine
 from latentmix.estimators.saving import SaveMixin
-from latentmix.estimators.vae import SCORE_DRAWS, VAE, Keeper
+from latentmix.estimators.vae import SCORE_DRAWS, VAE
 from latentmix.estimators.validation import (
     check_choice,
     check_number,
@@ -64,6 +65,10 @@ class LatentMixture(
         The representation to train; None is ``VAE()``.
     mixture : GaussianMixture, optional
         The mixture to fit; None is 10 full components, EM to a change below 1e-4 nats.
+    refinement : Refinement, optional
+        How to train network and mixture together once the VAE is trained; None is not to, and the
+        mixture is fitted to whatever latents the VAE has. With it, the mixture's covariances are
+        'diag', and it is the one that the network was trained with.
     latents : {'z', 'mean'}, default='z'
         What the mixture is fitted to: one draw of q(z|x) for each row, or its mean. Answers
         are always given at the mean.
@@ -109,6 +114,7 @@ class LatentMixture(
         *,
         vae: VAE | None = None,
         mixture: GaussianMixture | None = None,
+        refinement: Refinement | None = None,
         latents: str = "z",
         smoothing: float = 1.0,
         random_state: Any = None,
@@ -117,6 +123,7 @@ class LatentMixture(
         self.n_components = n_components
         self.vae = vae
         self.mixture = mixture
+        self.refinement = refinement
         self.latents = latents
         self.smoothing = smoothing
         self.random_state = random_state
@@ -160,7 +167,7 @@ class LatentMixture(
             As :class:`VAE` does, and if all rows are in one of several components.
         """
         self._check_parameters()
-        vae_seed, draw_seed, mixture_seed = draw_seeds(self.random_state, 3)
+        vae_seed, draw_seed, mixture_seed, refinement_seed = draw_seeds(self.random_state, 4)
         vae = _prepared(VAE() if self.vae is None else self.vae, vae_seed, self.verbose)
         mixture = _prepared(self._mixture(), mixture_seed, self.verbose)
         X = check_readable(self, X, reset=True)
@@ -170,11 +177,15 @@ class LatentMixture(
                 "at least as many rows as components; give more rows or ask for fewer components."
             )
         self.vae_ = vae.fit(X, validation_data=validation_data, listener=listener, keeper=keeper)
-        if self.latents == "z":
-            self.latents_ = self.vae_.sample_posterior(X, draw_seed)
+        if self.refinement is not None:
+            around = Surroundings(validation_data, listener, keeper)
+            n_components = int(mixture.n_components)
+            found = refine(vae, self.refinement, X, n_components, refinement_seed, around)
+            self.latents_ = self._latents(X, draw_seed)
+            self.mixture_ = found.as_mixture(mixture, self.latents_)
         else:
-            self.latents_ = self.vae_.transform(X)
-        self.mixture_ = mixture.fit(self.latents_, listener=listener)
+            self.latents_ = self._latents(X, draw_seed)
+            self.mixture_ = mixture.fit(self.latents_, listener=listener)
         self.labels_ = self.predict(X)
         warn_of_one_cluster(self.labels_, self.mixture_.n_components_)
         self._forget_names()
@@ -328,6 +339,12 @@ class LatentMixture(
         joint: np.ndarray = weights * self.class_probs_[:, chosen[0]]
         return joint
 
+    def _latents(self, X: Rows, seed: int) -> np.ndarray:
+        """Return what the mixture is fitted to, (N, L)."""
+        if self.latents == "z":
+            return self.vae_.sample_posterior(X, seed)
+        return self.vae_.transform(X)
+
     def _checked(self, X: Any) -> Rows:
         check_is_fitted(self, "mixture_")
         return check_readable(self, X, reset=False)
@@ -338,6 +355,15 @@ class LatentMixture(
         if self.n_components is not None:
             check_number("n_components", self.n_components, kind=Integral, least=1)
         check_verbosity(self.verbose)
+        if self.refinement is not None:
+            self.refinement.check_parameters()
+            mixture = self._mixture()
+            if mixture.covariance_type != "diag" or mixture.n_components == "auto":
+                raise ParameterError(
+                    f"refinement was given with a mixture of covariance_type="
+                    f"{mixture.covariance_type!r} and n_components={mixture.n_components!r}. "
+                    "Expected 'diag' and a number: the network is trained with such a mixture."
+                )
 
     def _mixture(self) -> GaussianMixture:
         mixture = GaussianMixture(10, tol=1e-4, max_iter=1000)
