@@ -126,10 +126,12 @@ class FromRecipe:
 
 def _plan_of_recipe(spec: Spec, n_classes: int) -> Plan:
     recipe = load_recipe(spec.name, [f"{key}={value}" for key, value in spec.settings])
-    if "mixture.n_components" not in dict(spec.settings):
-        recipe = replace(recipe, mixture=replace(recipe.mixture, n_components=n_classes))
+    asked = recipe.mixture.n_components
+    given = "mixture.n_components" in dict(spec.settings)
+    n_components = asked if given and asked != "classes" else n_classes
+    recipe = replace(recipe, mixture=replace(recipe.mixture, n_components=n_components))
     record = {"kind": "recipe", "recipe": recipe.to_json()}
-    return Plan(spec.label, recipe.mixture.n_components, record)
+    return Plan(spec.label, n_components, record)
 
 
 def _plan_of_method(spec: Spec, n_classes: int) -> Plan:

@@ -22,9 +22,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from latentmix.data import RowView, split
 from latentmix.errors import InputError, ParameterError, TrainingWarning
-from latentmix.estimators import VAE, GaussianMixture, LatentMixture
+from latentmix.estimators import VAE, GaussianMixture, LatentMixture, Refinement
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
+from latentmix.kernels.warp import Warps
 from latentmix.runs.environment import DECIDING_BITS, environment
 from latentmix.runs.event_log import EVENTS, EventLog
 from latentmix.runs.parts import (
@@ -46,6 +47,9 @@ from latentmix.training.events import Listener, Stage, Warned, all_of
 
 # Fewer rows leave no validation and test rows worth the name.
 FEWEST_ROWS = 20
+
+# Components where their number is to be that of the classes, and no class is known.
+COMPONENTS_WITHOUT_CLASSES = 10
 
 
 def execute(
@@ -136,7 +140,7 @@ def split_rows(request: Request) -> Parts:
         raise InputError(
             f"{dataset.source} has no test rows in its split. Expected at least one, to be scored."
         )
-    most = max(recipe.mixture.n_components, *recipe.report.n_components)
+    most = max(n_components_of(request), *recipe.report.n_components)
     if len(parts.split.train) < most:
         raise InputError(
             f"n_components={most} is above the {len(parts.split.train)} training rows of "
@@ -203,14 +207,8 @@ def fit_model(
     request: Request, parts: Parts, checkpoint: Checkpoint | None, listener: Listener
 ) -> LatentMixture:
     """Train the VAE and fit the recipe's mixture; no label is seen."""
-    recipe, X = request.recipe, request.dataset.X
-    model = LatentMixture(
-        vae=VAE(**{**asdict(recipe.vae), "likelihood": _likelihood(request)}),
-        mixture=GaussianMixture(**asdict(recipe.mixture)),
-        latents=recipe.latent_mixture.latents,
-        smoothing=recipe.latent_mixture.smoothing,
-        random_state=request.seed,
-    )
+    X = request.dataset.X
+    model = model_of(request)
     listener(Stage(f"Training on {len(parts.split.train):,} rows"))
     validation = RowView(X, parts.numbers("validation"))
     model.fit(
@@ -220,6 +218,35 @@ def fit_model(
         keeper=checkpoint,
     )
     return model
+
+
+def model_of(request: Request) -> LatentMixture:
+    """Return the recipe's model for the data, not fitted."""
+    recipe, image_shape = request.recipe, request.dataset.image_shape
+    vae, mixture, refinement = (
+        asdict(part) for part in (recipe.vae, recipe.mixture, recipe.refinement)
+    )
+    if vae["hidden_dims"] == "auto":
+        vae["hidden_dims"] = None
+    warps = Warps(**asdict(recipe.warps))
+    return LatentMixture(
+        vae=VAE(**{**vae, "likelihood": _likelihood(request)}),
+        mixture=GaussianMixture(**{**mixture, "n_components": n_components_of(request)}),
+        refinement=Refinement(**refinement, warps=warps, image_shape=image_shape)
+        if recipe.refinement.n_rounds
+        else None,
+        latents=recipe.latent_mixture.latents,
+        smoothing=recipe.latent_mixture.smoothing,
+        random_state=request.seed,
+    )
+
+
+def n_components_of(request: Request) -> int:
+    """Return the number of components: the recipe's, or that of the classes that have a name."""
+    asked = request.recipe.mixture.n_components
+    if asked != "classes":
+        return asked
+    return len(request.dataset.class_names) or COMPONENTS_WITHOUT_CLASSES
 
 
 def _likelihood(request: Request) -> str:

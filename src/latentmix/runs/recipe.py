@@ -54,14 +54,39 @@ class VaeSection:
     learning_rate_warmup: Annotated[float, Field(ge=0, le=1)]
     clip_norm: Positive | None = None
     patience: Count | None = None
-    hidden_dims: Annotated[list[Count], Field(min_length=1)] | None = None
+    hidden_dims: Annotated[list[Count], Field(min_length=1)] | Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True, config=_strict)
+class RefinementSection:
+    """Parameters of :class:`latentmix.Refinement`; without rounds there is none."""
+
+    n_rounds: Annotated[int, Field(ge=0)]
+    epochs: Count
+    min_steps: Annotated[int, Field(ge=0)]
+    learning_rate: Positive
+    agreement_weight: NotNegative | Literal["auto"]
+    n_neighbors: Count
+    n_walk_steps: Count
+    max_graph_rows: Annotated[int, Field(ge=100)]
+
+
+@dataclass(frozen=True, config=_strict)
+class WarpsSection:
+    """The most that images are warped (:class:`latentmix.kernels.warp.Warps`); tables are not."""
+
+    shift: NotNegative
+    rotation: NotNegative
+    shear: NotNegative
+    scale: NotNegative
+    stroke: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=_strict)
 class MixtureSection:
     """Parameters of :class:`latentmix.GaussianMixture`."""
 
-    n_components: Count
+    n_components: Count | Literal["classes"]
     covariance_type: Literal["full", "tied", "diag", "spherical", "factor"]
     init_params: Literal["kmeans", "k-means++", "k-means||", "random", "random_from_data"]
     n_init: Count
@@ -95,6 +120,8 @@ class Recipe:
     description: str
     data: DataSection
     vae: VaeSection
+    refinement: RefinementSection
+    warps: WarpsSection
     mixture: MixtureSection
     latent_mixture: LatentMixtureSection
     report: ReportSection
@@ -238,6 +265,8 @@ def _first_problem(error: ValidationError, source: str) -> str:
 _SECTIONS: Final = {
     "data": DataSection,
     "vae": VaeSection,
+    "refinement": RefinementSection,
+    "warps": WarpsSection,
     "mixture": MixtureSection,
     "latent_mixture": LatentMixtureSection,
     "report": ReportSection,
