@@ -185,7 +185,9 @@ def em(tables: Tables) -> Figure | None:
         Line2D([], [], color=colour, label=f"{number} components")
         for number, colour in colour_of.items()
     ]
-    drawing.legend_below(figure, lines, title="thick: the run's own mixture")
+    # A mixture that was trained with its network took no iteration of EM.
+    drawn = any((int(row["n_components"]), row["latents"]) == own for row in rows)
+    drawing.legend_below(figure, lines, title="thick: the run's own mixture" if drawn else None)
     return figure
 
 
