@@ -5,10 +5,11 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 
-from latentmix import VAE
+from latentmix import VAE, Refinement
 from latentmix.errors import MissingError, RecipeError
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.kernels.families import GAUSSIAN
+from latentmix.kernels.warp import Warps
 from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.models.posteriors import HEADS
 from latentmix.runs.recipe import (
@@ -48,7 +49,7 @@ def changed(recipe, other):
 
 
 def test_the_default_recipe_stands_first_among_the_shipped():
-    assert recipe_names() == ("default", "seed", "seed-literal")
+    assert recipe_names() == ("default", "quick", "seed", "seed-literal")
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -64,7 +65,7 @@ def test_the_seed_is_as_it_was_specified():
     assert (vae.latent_dim, vae.batch_size, vae.max_epochs) == (8, 32, 100)
     assert (vae.learning_rate, vae.kl_weight, vae.schedule) == (5e-4, 3.0, "constant")
     assert vae.min_steps == 0
-    assert vae.hidden_dims is None
+    assert vae.hidden_dims == "auto"
     assert load_recipe("seed").mixture.n_components == 10
     assert load_recipe("seed").latent_mixture.latents == "z"
 
@@ -102,6 +103,11 @@ def test_a_recipe_cannot_be_changed_in_place():
         ("data.unit_interval=true", "data", "unit_interval", True),
         ("data.channels=3", "data", "channels", 3),
         ("report.n_components=[7]", "report", "n_components", [7]),
+        ("vae.hidden_dims=auto", "vae", "hidden_dims", "auto"),
+        ("mixture.n_components=7", "mixture", "n_components", 7),
+        ("refinement.n_rounds=0", "refinement", "n_rounds", 0),
+        ("refinement.agreement_weight=3", "refinement", "agreement_weight", 3.0),
+        ("warps.rotation=0", "warps", "rotation", 0.0),
         ("latent_mixture.latents=mean", "latent_mixture", "latents", "mean"),
     ],
 )
@@ -190,6 +196,10 @@ def test_an_unknown_key_in_a_file_names_file_and_key(tmp_path):
         ("vae.hidden_dims=64", "a valid array"),
         ("report.n_components=[10, 0]", "greater than or equal to 1"),
         ("data.unit_interval=yes", "a valid boolean"),
+        ("refinement.n_rounds=-1", "greater than or equal to 0"),
+        ("refinement.max_graph_rows=99", "greater than or equal to 100"),
+        ("warps.shift=-0.1", "greater than or equal to 0"),
+        ("warps.stroke=1.5", "less than or equal to 1"),
         ("name=5", "a valid string"),
     ],
 )
@@ -303,13 +313,31 @@ def test_a_runs_folder_stays_inside_runs_whatever_the_names():
     assert out.name == "a-..-b-c-..-my-own-recipe-seed0"
 
 
-def test_the_default_recipe_trains_as_the_vae_does_by_default():
-    ours = asdict(load_recipe("default").vae)
+def test_the_quick_recipe_trains_as_the_vae_does_by_default():
+    ours = asdict(load_recipe("quick").vae)
+    assert ours["hidden_dims"] == "auto"
+    ours["hidden_dims"] = None  # the estimator's word for it
     theirs = VAE().get_params()
     # A run has its own seed, validation rows and progress.
     for name in ("random_state", "validation_fraction", "verbose"):
         del theirs[name]
     assert ours == theirs
+
+
+def test_the_default_recipe_refines_as_the_estimator_does_by_default():
+    recipe = load_recipe("default")
+    theirs = Refinement().get_params()
+    assert Warps(**asdict(recipe.warps)) == Warps(*theirs.pop("warps")) == Warps()
+    del theirs["image_shape"]  # the data's
+    assert asdict(recipe.refinement) == theirs
+    assert recipe.mixture.covariance_type == "diag"
+
+
+@pytest.mark.parametrize("name", ["quick", "seed", "seed-literal"])
+def test_the_other_recipes_fit_the_mixture_after_the_network(name):
+    recipe = load_recipe(name)
+    assert recipe.refinement.n_rounds == 0
+    assert recipe.mixture.covariance_type == "full"
 
 
 @pytest.mark.parametrize(
