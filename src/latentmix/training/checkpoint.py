@@ -114,7 +114,7 @@ class Checkpoint:
             ) from why
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all the folder's checkpoints."""
+        """Return the names of all the folder's checkpoints, the newest first."""
         return tuple(path.name for path in self._all())
 
     def remove(self) -> None:
@@ -141,11 +141,11 @@ class Checkpoint:
         training.stopped = record["stopped"]
 
     def _all(self) -> list[Path]:
-        return [path for path in self.folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+        found = [path for path in self.folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: (_round(path) or 0, _position(path)), reverse=True)
 
     def _newest_first(self) -> list[Path]:
-        own = [path for path in self._all() if _round(path) == self._number]
-        return sorted(own, key=_position, reverse=True)
+        return [path for path in self._all() if _round(path) == self._number]
 
     def _keep_up_to(self, training: Training) -> None:
         """Leave the last ones up to where the training is: what is past it has diverged."""
