@@ -16,15 +16,12 @@ _TITLES = {
 
 def summary_of(metrics: dict[str, Any], folder: Path) -> str:
     """Return the summary of a run from its metrics: scores, density, and where to look."""
-    own = metrics["scores"][0]
-    how = "converged" if own["converged"] else "stopped without converging"
     lines = [
         "",
         *_score_lines(metrics),
         "",
         _density_line(metrics["test"]),
-        f"EM of the run's own {own['n_components']} components {how} after {own['n_iter']} "
-        "iterations",
+        _fit_line(metrics["scores"][0]),
         *(f"Warning: {message}" for message in metrics.get("warnings", ())),
     ]
     if not metrics["naming"]["rows"]:
@@ -62,6 +59,18 @@ def _score_lines(metrics: dict[str, Any]) -> list[str]:
             f"{entry['accuracy_hungarian']:>9.3f}  {entry['nmi']:>5.3f}  {entry['ari']:>5.3f}"
         )
     return lines
+
+
+def _fit_line(own: dict[str, Any]) -> str:
+    """Return how the run's own mixture was fitted; runs of earlier versions knew EM alone."""
+    if own.get("n_rounds"):
+        rounds = "1 round" if own["n_rounds"] == 1 else f"{own['n_rounds']} rounds"
+        return f"Network and {own['n_components']} components trained together in {rounds}"
+    how = "converged" if own["converged"] else "stopped without converging"
+    return (
+        f"EM of the run's own {own['n_components']} components {how} after {own['n_iter']} "
+        "iterations"
+    )
 
 
 def _density_line(test: dict[str, Any]) -> str:

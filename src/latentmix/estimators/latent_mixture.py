@@ -29,7 +29,7 @@ from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
-from latentmix.estimators.refinement import Keeper, Refinement, Surroundings, refine
+from latentmix.estimators.refinement import Keeper, Refinement, Surroundings, refined
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.vae import SCORE_DRAWS, VAE
 from latentmix.estimators.validation import (
@@ -176,16 +176,17 @@ class LatentMixture(
                 f"X has n_samples={len(X)} rows but n_components={mixture.n_components}. Expected "
                 "at least as many rows as components; give more rows or ask for fewer components."
             )
-        self.vae_ = vae.fit(X, validation_data=validation_data, listener=listener, keeper=keeper)
-        if self.refinement is not None:
-            around = Surroundings(validation_data, listener, keeper)
-            n_components = int(mixture.n_components)
-            found = refine(vae, self.refinement, X, n_components, refinement_seed, around)
-            self.latents_ = self._latents(X, draw_seed)
-            self.mixture_ = found.as_mixture(mixture, self.latents_)
-        else:
+        around = Surroundings(validation_data, listener, keeper)
+        if self.refinement is None:
+            self.vae_ = vae.fit(X, **around._asdict())
             self.latents_ = self._latents(X, draw_seed)
             self.mixture_ = mixture.fit(self.latents_, listener=listener)
+        else:
+            n_components = int(mixture.n_components)
+            found = refined(vae, self.refinement, X, n_components, refinement_seed, around)
+            self.vae_ = vae
+            self.latents_ = self._latents(X, draw_seed)
+            self.mixture_ = found.as_mixture(mixture, self.latents_)
         self.labels_ = self.predict(X)
         warn_of_one_cluster(self.labels_, self.mixture_.n_components_)
         self._forget_names()
@@ -207,6 +208,7 @@ class LatentMixture(
         other = copy.copy(self)
         other._forget_names()
         other.mixture, other.n_components, other.latents = clone(mixture), None, kind
+        other.refinement = None  # of its own mixture alone
         other.latents_ = latents
         other.mixture_ = clone(mixture).fit(latents, listener=listener)
         return other

@@ -34,10 +34,11 @@ from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.mixture import STARTS
 from latentmix.estimators.vae import VAE, nowhere
 from latentmix.estimators.validation import check_number
+from latentmix.estimators.verbosity import print_epoch
 from latentmix.kernels.diffusion import diffusion_clusters
 from latentmix.kernels.warp import Warps
 from latentmix.models.priors import MixturePrior, StandardNormal
-from latentmix.training.events import EpochEnd, Event, Listener, Stage, Steps
+from latentmix.training.events import EpochEnd, Event, Listener, Stage, Steps, all_of
 from latentmix.training.shards import most_shard_rows
 from latentmix.training.vae_loop import Save, Training, copied, run, start
 from latentmix.training.vae_rule import Rule, named_keys
@@ -146,6 +147,48 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         for name, amount in zip(Warps._fields, self.warps or (), strict=False):
             check_number(f"warps' {name}", amount, least=0)
 
+    def epochs_a_round(self, n_rows: int, batch_size: int) -> int:
+        """Return the passes over so many rows in one round."""
+        n_batches = math.ceil(n_rows / min(batch_size, n_rows))
+        return max(int(self.epochs), math.ceil(self.min_steps / n_batches))
+
+
+class Course(NamedTuple):
+    """Where a training stands among several, one after the other: the epochs of all are counted.
+
+    Attributes
+    ----------
+    n_before, n_to_come : int
+        Epochs of the trainings before it and after it.
+    seconds_before : float
+    """
+
+    n_before: int = 0
+    n_to_come: int = 0
+    seconds_before: float = 0.0
+
+    @classmethod
+    def after(cls, history: Sequence[EpochEnd], n_to_come: int) -> Course:
+        """Return the course of a training that goes on from a history."""
+        return cls(len(history), n_to_come, history[-1].seconds if history else 0.0)
+
+    def of(self, event: Counted) -> Counted:
+        """Return an event of the training as one of the whole."""
+        return replace(
+            event,
+            epoch=event.epoch + self.n_before,
+            n_epochs=self.n_before + event.n_epochs + self.n_to_come,
+            seconds=self.seconds_before + event.seconds,
+        )
+
+    def told(self, listener: Listener) -> Listener:
+        """Return a listener to the training that tells another of the whole."""
+
+        def tell(event: Event) -> None:
+            listener(self.of(event) if isinstance(event, EpochEnd | Steps) else event)
+
+        return tell
+
 
 class Surroundings(NamedTuple):
     """What a training has besides its rows: rows to judge it by, who is told, who keeps it."""
@@ -177,29 +220,33 @@ class Found(NamedTuple):
         return mixture
 
 
-def refine(
+def refined(
     vae: VAE, how: Refinement, X: Rows, n_components: int, seed: int, around: Surroundings
 ) -> Found:
-    """Train a VAE's network on, with a mixture for its prior, and return that mixture.
+    """Train a VAE, then its network on with a mixture for its prior; return that mixture.
 
     Parameters
     ----------
     vae : VAE
-        Fitted. Its network and its history go on.
+        Not fitted yet. Its history is of all the trainings.
     how : Refinement
     X : (N, D)
-        Rows as it was fitted to.
+        Rows as its `fit` takes them.
     n_components : int
     seed : int
     around : Surroundings
 
     Raises
     ------
-    ParameterError
-        If `image_shape` is not that of a row, or a training diverges.
+    InputError, ParameterError
+        As :meth:`VAE.fit` does, and if `image_shape` is not that of a row.
     """
     _check_image_shape(how, X.shape[1])
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=(how.n_rounds, 2))
+    if vae.verbose:
+        around = around._replace(listener=all_of(print_epoch, around.listener))
+    a_round = how.epochs_a_round(len(X), int(vae.batch_size))
+    _fit_first(vae, X, around, Course(n_to_come=a_round * how.n_rounds))
     rows = vae._prepared(X)
     held_out = around.validation_data
     held_out = None if held_out is None else vae._prepared(held_out)
@@ -214,12 +261,24 @@ def refine(
         training.targets = targets
         keeper = None if around.keeper is None else around.keeper.of_round(number)
         prior = _trained(
-            vae, training, rows, around._replace(validation_data=held_out, keeper=keeper)
+            vae,
+            training,
+            rows,
+            around._replace(validation_data=held_out, keeper=keeper),
+            Course.after(vae.history_, n_to_come=a_round * (how.n_rounds - number)),
         )
     assert prior is not None  # there is one round or more
     weights = np.exp(np.asarray(prior.log_weights, np.float64))
     variances = np.exp(np.asarray(prior.log_variances, np.float64))
     return Found(weights / weights.sum(), np.asarray(prior.means, np.float64), variances)
+
+
+def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
+    """Fit the VAE, whose epochs are told and kept as the first of all."""
+    verbose = vae.verbose
+    told = around._replace(listener=course.told(around.listener))
+    vae.set_params(verbose=0).fit(X, **told._asdict()).set_params(verbose=verbose)
+    vae.history_ = [course.of(record) for record in vae.history_]
 
 
 def groups_of(
@@ -257,20 +316,18 @@ def mixture_of(
 
 def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior) -> Training:
     """Return a round's training before its first step, in memory of its own."""
-    batch_size = min(int(vae.batch_size), len(rows))
-    steps_per_epoch = math.ceil(len(rows) / batch_size)
     n_features = rows.shape[1]
     weight = how.agreement_weight
     warps = how.warps if how.image_shape is not None and how.warps else None
     rule = Rule(
-        batch_size=batch_size,
+        batch_size=min(int(vae.batch_size), len(rows)),
         learning_rate=float(how.learning_rate),
         schedule="cosine",
         kl_weight=vae.kl_weight_,
         kl_warmup=0.0,
         latent_dim=vae.architecture_.latent_dim,
         n_rows=len(rows),
-        n_epochs=max(int(how.epochs), math.ceil(how.min_steps / steps_per_epoch)),
+        n_epochs=how.epochs_a_round(len(rows), int(vae.batch_size)),
         clip_norm=None if vae.clip_norm is None else float(vae.clip_norm),
         most_shard_rows=most_shard_rows(rows),
         warps=None if warps is None else Warps(*(float(amount) for amount in warps)),
@@ -281,45 +338,22 @@ def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior
         return start(rule, named_keys(seed), copied(vae.network_.with_prior(prior)))
 
 
-def _trained(vae: VAE, training: Training, rows: Rows, around: Surroundings) -> MixturePrior:
+def _trained(
+    vae: VAE, training: Training, rows: Rows, around: Surroundings, course: Course
+) -> MixturePrior:
     """Train for one round; the network and its history are the VAE's, the prior is returned."""
-    before = [*vae.history_]
     save: Save = nowhere
     with jax.enable_x64(False):
         if around.keeper is not None:
             around.keeper.restore(training)
             save = around.keeper.save
-        run(training, rows, around.validation_data, _placed(around.listener, before), save)
+        run(training, rows, around.validation_data, course.told(around.listener), save)
     prior = training.network.prior
     assert isinstance(prior, MixturePrior)
     vae.network_ = training.network.with_prior(StandardNormal())
-    vae.history_ = before + [_after(before, record) for record in training.history]
+    vae.history_ = [*vae.history_, *map(course.of, training.history)]
     vae.best_epoch_ = len(vae.history_)
     return prior
-
-
-def _placed(listener: Listener, before: Sequence[EpochEnd]) -> Listener:
-    """Return a listener that is told of epochs as numbered from the first training's start."""
-
-    def tell(event: Event) -> None:
-        match event:
-            case EpochEnd() | Steps():
-                listener(_after(before, event))
-            case _:
-                listener(event)
-
-    return tell
-
-
-def _after(before: Sequence[EpochEnd], event: Counted) -> Counted:
-    """Return an event of a training as one of the whole, which other epochs came before."""
-    n_before, seconds = len(before), before[-1].seconds if before else 0.0
-    return replace(
-        event,
-        epoch=event.epoch + n_before,
-        n_epochs=event.n_epochs + n_before,
-        seconds=event.seconds + seconds,
-    )
 
 
 def _check_image_shape(how: Refinement, n_features: int) -> None:

@@ -9,7 +9,7 @@ manifest.json         size and SHA-256 of each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixt
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.latent_mixture import LatentMixture
 from latentmix.estimators.mixture import STARTS, MixtureEstimator
+from latentmix.estimators.refinement import Refinement
 from latentmix.estimators.vae import VAE
 from latentmix.models.named_tensors import from_tensors, to_tensors
 from latentmix.models.vae import Architecture, Network
@@ -77,6 +78,7 @@ def write_model(model: Model, path: Path) -> None:
     else:
         record["latents"], record["smoothing"] = model.latents, model.smoothing
         record["random_state"] = _plain(model)["random_state"]
+        record["refinement"] = _plain_refinement(model.refinement)
         _write_vae(model.vae_, path, record)
         _write_mixture(model.mixture_, path, record, _names(model, record))
     write_json(path / "model.json", record)
@@ -147,6 +149,8 @@ def _write_mixture(
         "missing_label_is_nan": marked_by_nan,
         "converged": bool(mixture.converged_),
         "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
+        # Without an iteration there may be none.
+        "lower_bound": float(mixture.lower_bound_) if np.isfinite(mixture.lower_bound_) else None,
         "n_iter": int(mixture.n_iter_),
         "n_reborn": int(getattr(mixture, "n_reborn_", 0)),
         "n_falls": int(getattr(mixture, "n_falls_", 0)),
@@ -181,6 +185,27 @@ def _plain(model: Model) -> dict[str, Any]:
         elif name == "hidden_dims" and value is not None:
             parameters[name] = [int(width) for width in value]
     return parameters
+
+
+def _plain_refinement(refinement: Refinement | None) -> dict[str, Any] | None:
+    """Return its parameters as JSON has them."""
+    if refinement is None:
+        return None
+    parameters: dict[str, Any] = refinement.get_params()
+    for name, value in parameters.items():
+        if isinstance(value, np.generic):
+            parameters[name] = value.item()
+        elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+            parameters[name] = np.asarray(value).tolist()
+    return parameters
+
+
+def _read_refinement(stored: dict[str, Any] | None) -> Refinement | None:
+    """Return it again; models of earlier versions have none."""
+    if stored is None:
+        return None
+    lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+    return Refinement(**{**stored, **lists})
 
 
 def _read_vae(sealed: Sealed, prefix: str, record: dict[str, Any]) -> VAE:
@@ -224,7 +249,8 @@ def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> Any:
     mixture.keep_tensors({name: tensors[key] for name, key in _TENSORS.items() if key in tensors})
     bounds = stored["lower_bounds"]
     mixture.converged_, mixture.lower_bounds_ = stored["converged"], bounds
-    mixture.lower_bound_ = bounds[-1] if bounds else -np.inf
+    bound = stored.get("lower_bound", bounds[-1] if bounds else None)
+    mixture.lower_bound_ = -np.inf if bound is None else bound
     mixture.n_iter_ = stored.get("n_iter", len(bounds))
     mixture.n_reborn_, mixture.n_falls_ = stored.get("n_reborn", 0), stored.get("n_falls", 0)
     _set_features(mixture, mixture.means_.shape[1], record)
@@ -253,6 +279,7 @@ def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) ->
         mixture=GaussianMixture(**mixture.get_params()),
         latents=record["latents"],
         smoothing=record["smoothing"],
+        refinement=_read_refinement(record.get("refinement")),
         random_state=record["random_state"],
     )
     model.vae_, model.mixture_ = vae, mixture

@@ -31,6 +31,7 @@ def scores_of(model: LatentMixture, latents: Latents, parts: Parts, part: str) -
         "log_likelihood": mixture.lower_bound_,
         "n_iter": mixture.n_iter_,
         "converged": mixture.converged_,
+        "n_rounds": 0 if model.refinement is None else int(model.refinement.n_rounds),
         "labelled_rows": int((labels >= 0).sum()),
         **clustering_scores(model, latents.means[part], labels, parts.known.class_names),
     }
