@@ -13,12 +13,12 @@ k-means on the walk's coordinates finds the groups that it hardly ever leaves:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.neighbors import NearestNeighbors
 
 from latentmix.kernels.crew import Crew
@@ -105,17 +105,47 @@ def walk_coordinates(
         values, vectors = np.linalg.eigh(normalised.toarray())
         values, vectors = values[-n_coordinates:], vectors[:, -n_coordinates:]
     else:
-        values, vectors = eigsh(
-            normalised,
-            k=n_coordinates,
-            which="LA",
-            tol=EIGENVALUE_TOLERANCE,
-            v0=random.uniform(0.5, 1.5, n_rows),
-        )
+        values, vectors = _leading(normalised, n_coordinates, random.uniform(0.5, 1.5, n_rows))
     coordinates = vectors * np.clip(values, 0.0, 1.0) ** n_steps
     norms = np.linalg.norm(coordinates, axis=1, keepdims=True)
     unit: np.ndarray = coordinates / np.maximum(norms, np.finfo(np.float64).tiny)
     return unit
+
+
+def _leading(
+    matrix: sparse.csr_matrix, n_vectors: int, start: Float[np.ndarray, " N"]
+) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, "N V"]]:
+    """Return the largest eigenvalues of a symmetric matrix and their vectors.
+
+    Of vectors that share an eigenvalue Lanczos finds one, the start's shadow on them: and groups
+    with no edge between them, or hardly one, have each a vector of eigenvalue 1. So it is run
+    again, from elsewhere, on the matrix without what was found, until that has nothing larger.
+    """
+    values, vectors = _lanczos(matrix, n_vectors, start)
+    while True:
+
+        def without(x: np.ndarray, U: np.ndarray = vectors, found: np.ndarray = values) -> Any:
+            return matrix @ x - U @ (found * (U.T @ x))
+
+        rest = LinearOperator(matrix.shape, matvec=without, dtype=np.float64)
+        start = np.random.RandomState(len(start)).permutation(start)
+        more, theirs = _lanczos(rest, n_vectors, start)
+        larger = more > values[0] + EIGENVALUE_TOLERANCE
+        if not larger.any():
+            return values, vectors
+        values = np.append(values, more[larger])
+        best = np.argsort(values)[-n_vectors:]
+        values, vectors = values[best], np.hstack([vectors, theirs[:, larger]])[:, best]
+
+
+def _lanczos(
+    matrix: Any, n_vectors: int, start: np.ndarray
+) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, "N V"]]:
+    """Return the largest eigenvalues that are found from a start, ascending, and their vectors."""
+    found: tuple[np.ndarray, np.ndarray] = eigsh(
+        matrix, k=n_vectors, which="LA", tol=EIGENVALUE_TOLERANCE, v0=start
+    )
+    return found
 
 
 def _scales(beyond: np.ndarray, target: float, least: float) -> np.ndarray:

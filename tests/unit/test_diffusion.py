@@ -1,0 +1,128 @@
+"""Groups along a graph of neighbours: the graph as it is defined, and shapes no ellipsoid tells."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from latentmix.kernels.diffusion import diffusion_clusters, neighbour_graph, walk_coordinates
+
+N_NEIGHBORS = 7
+
+
+def two_arcs(seed, sizes=(300, 120)):
+    """Return rows on two half circles that reach into each other, of unequal size; and which."""
+    random = np.random.RandomState(seed)
+    angles = [np.pi * random.rand(size) for size in sizes]
+    upper = np.column_stack([np.cos(angles[0]), np.sin(angles[0])])
+    lower = np.column_stack([1 - np.cos(angles[1]), 0.4 - np.sin(angles[1])])
+    x = np.vstack([upper, lower]) + 0.04 * random.randn(sum(sizes), 2)
+    return x, np.repeat([0, 1], sizes)
+
+
+def agreement(found, truth):
+    """Return the share of rows in the cluster that is most of their own kind."""
+    pairs = zip(found.tolist(), truth.tolist(), strict=True)
+    _, counts = np.unique(list(pairs), axis=0, return_counts=True)
+    assert len(np.unique(found)) == len(np.unique(truth))
+    return np.sort(counts)[-len(np.unique(truth)) :].sum() / len(truth)
+
+
+def one_way_weights(x, n_neighbors):
+    """Return the weights of the edges from each row, (N, N), one root at a time."""
+    weights = np.zeros((len(x), len(x)))
+    for i, row in enumerate(x):
+        distances = np.linalg.norm(x - row, axis=1)
+        near = [j for j in np.argsort(distances) if j != i][:n_neighbors]
+        beyond = distances[near] - distances[near].min()
+
+        def excess(log_scale, beyond=beyond):
+            return np.exp(-beyond / np.exp(log_scale)).sum() - np.log2(n_neighbors + 1)
+
+        weights[i, near] = np.exp(-beyond / np.exp(brentq(excess, -20, 20)))
+    return weights
+
+
+def test_the_graph_is_the_one_that_its_definition_gives():
+    x = np.random.RandomState(0).randn(60, 3)
+    one_way = one_way_weights(x, N_NEIGHBORS)
+    np.testing.assert_allclose(one_way.sum(axis=1), np.log2(N_NEIGHBORS + 1))
+    expected = one_way + one_way.T - one_way * one_way.T
+    graph = neighbour_graph(x, N_NEIGHBORS).toarray()
+    np.testing.assert_allclose(graph, expected, atol=1e-8)
+    np.testing.assert_allclose(graph, graph.T, atol=1e-15)
+    assert graph.min() >= 0 and graph.max() <= 1 + 1e-12
+    # The nearest of each is certain.
+    np.testing.assert_allclose(graph.max(axis=1), 1)
+
+
+def test_a_graph_of_no_unit_or_place():
+    x = np.random.RandomState(0).randn(60, 3)
+    graph = neighbour_graph(x, N_NEIGHBORS).toarray()
+    moved = neighbour_graph(1000 * x + 3, N_NEIGHBORS).toarray()
+    np.testing.assert_allclose(moved, graph, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bent_groups_of_unequal_size_are_found(seed):
+    x, truth = two_arcs(seed)
+    # Thin sheets mix slowly: 20 steps see no further than a part of one.
+    assert agreement(diffusion_clusters(x, 2, seed, n_steps=400), truth) == 1.0
+
+
+@pytest.mark.parametrize("distance", [8, 60])
+def test_groups_without_an_edge_between_them_are_found(distance):
+    """Each has an eigenvector of eigenvalue 1 of its own, of which Lanczos tells one."""
+    random = np.random.RandomState(0)
+    truth = np.arange(1200) % 10
+    x = distance * np.eye(10)[truth] + random.randn(1200, 10)
+    assert agreement(diffusion_clusters(x, 10, 0), truth) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_blobs_of_unequal_size_and_spread_are_found(seed):
+    random = np.random.RandomState(seed)
+    sizes, spreads = (400, 60, 150), (1.0, 0.05, 0.3)
+    x = np.vstack(
+        [
+            centre + spread * random.randn(size, 4)
+            for centre, spread, size in zip(8 * np.eye(4)[:3], spreads, sizes, strict=True)
+        ]
+    )
+    assert agreement(diffusion_clusters(x, 3, seed), np.repeat(np.arange(3), sizes)) == 1.0
+
+
+def test_the_same_seed_gives_the_same_groups():
+    x, _ = two_arcs(0)
+    np.testing.assert_array_equal(diffusion_clusters(x, 5, 3), diffusion_clusters(x, 5, 3))
+
+
+def test_one_cluster_holds_every_row():
+    assert not diffusion_clusters(np.random.RandomState(0).randn(20, 2), 1, 0).any()
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 5])
+def test_fewer_rows_than_clusters_have_one_each_or_share_some(n_rows):
+    x = np.random.RandomState(0).randn(n_rows, 2)
+    found = diffusion_clusters(x, 8, 0)
+    assert found.shape == (n_rows,)
+    assert found.min() >= 0 and found.max() < n_rows
+
+
+@pytest.mark.parametrize("n_clusters", [1, 3])
+def test_equal_rows_are_taken(n_clusters):
+    found = diffusion_clusters(np.ones((50, 3)), n_clusters, 0)
+    assert found.shape == (50,)
+    assert found.min() >= 0 and found.max() < n_clusters
+
+
+def test_many_copies_of_two_rows_are_two_groups():
+    x = np.repeat([[0.0, 0.0], [5.0, 5.0]], [70, 30], axis=0)
+    assert agreement(diffusion_clusters(x, 2, 0), np.repeat([0, 1], [70, 30])) == 1.0
+
+
+@pytest.mark.parametrize("n_rows", [12, 80])
+def test_coordinates_have_length_one(n_rows):
+    graph = neighbour_graph(np.random.RandomState(0).randn(n_rows, 3), N_NEIGHBORS)
+    found = walk_coordinates(graph, min(n_rows, 14), 20, np.random.RandomState(0))
+    assert found.shape == (n_rows, min(n_rows, 14))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
