@@ -70,11 +70,11 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
 
     Parameters
     ----------
-    n_rounds : int, default=3
+    n_rounds : int, default=5
         Graphs drawn, each followed by a training.
     epochs : int, default=4
         Passes over the rows in each.
-    min_steps : int, default=800
+    min_steps : int, default=400
         On small data, so many epochs more that a round has at least so many batches.
     learning_rate : float, default=1e-3
         Adam's; falls to 0 along a cosine in each round.
@@ -103,9 +103,9 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     def __init__(
         self,
         *,
-        n_rounds: int = 3,
+        n_rounds: int = 5,
         epochs: int = 4,
-        min_steps: int = 800,
+        min_steps: int = 400,
         learning_rate: float = 1e-3,
         agreement_weight: float | str = "auto",
         n_neighbors: int = 15,
