@@ -145,7 +145,13 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
                 f"{len(Warps._fields)}: {', '.join(Warps._fields)}."
             )
         for name, amount in zip(Warps._fields, self.warps or (), strict=False):
-            check_number(f"warps' {name}", amount, least=0)
+            most = 1 if name == "stroke" else None
+            check_number(f"warps' {name}", amount, least=0, most=most)
+        if self.image_shape is not None and len(self.image_shape) not in (2, 3):
+            raise ParameterError(
+                f"image_shape={tuple(self.image_shape)} has {len(self.image_shape)} numbers. "
+                "Expected (height, width) or (height, width, channels)."
+            )
 
     def epochs_a_round(self, n_rows: int, batch_size: int) -> int:
         """Return the passes over so many rows in one round."""
