@@ -1,0 +1,239 @@
+"""Network and mixture trained together: what an estimator with rounds promises."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+import latentmix
+from latentmix import VAE, GaussianMixture, LatentMixture, Refinement
+from latentmix.errors import ParameterError
+from latentmix.training.events import EpochEnd, Stage, Steps, StopTraining
+
+SHORT = {"n_rounds": 2, "epochs": 2, "min_steps": 0}
+EPOCHS = 8
+
+
+def images(n_rows=150, seed=0):
+    """Return bytes of three kinds of 8x8 images, and which is which."""
+    random, kinds = np.random.RandomState(seed), np.arange(n_rows) % 3
+    bright = np.zeros((3, 8, 8), int)
+    bright[0, :4] = bright[1, :, :4] = bright[2, 2:6, 2:6] = 220
+    noise = random.randint(0, 30, (n_rows, 8, 8))
+    return (bright[kinds] + noise).astype(np.uint8).reshape(n_rows, 64), kinds
+
+
+def unfitted(seed=0, *, n_components=3, vae=None, **refinement):
+    asked = {
+        "hidden_dims": (16,),
+        "latent_dim": 2,
+        "batch_size": 32,
+        "max_epochs": EPOCHS,
+        "min_steps": 0,
+        "learning_rate": 1e-2,
+    }
+    return LatentMixture(
+        n_components,
+        vae=VAE(**{**asked, **(vae or {})}),
+        mixture=GaussianMixture(covariance_type="diag"),
+        refinement=Refinement(**{**SHORT, "image_shape": (8, 8), **refinement}),
+        random_state=seed,
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Return a model, the events of its fit, and its rows with their kinds."""
+    events = []
+    X, kinds = images()
+    return unfitted().fit(X, listener=events.append), events, X, kinds
+
+
+def same(one, other):
+    for name in ("labels_", "latents_"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name in ("weights_", "means_", "covariances_"):
+        np.testing.assert_array_equal(getattr(one.mixture_, name), getattr(other.mixture_, name))
+
+
+def test_kinds_are_found_and_new_rows_answered(fitted):
+    model, _, X, kinds = fitted
+    pairs = set(zip(model.labels_.tolist(), kinds.tolist(), strict=True))
+    assert len(pairs) == 3
+    new, new_kinds = images(31, seed=1)
+    found = model.predict(new)
+    assert set(zip(found.tolist(), new_kinds.tolist(), strict=True)) <= pairs
+    np.testing.assert_allclose(model.predict_proba(new).sum(axis=1), 1)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    named = clone(model).set_params(vae=model.vae)
+    assert named.refinement.get_params() == model.refinement.get_params()
+
+
+def test_the_mixture_is_that_of_the_latents(fitted):
+    """Learned with the network: not the likeliest, but more so than one component can be."""
+    model, _, X, _ = fitted
+    mixture = model.mixture_
+    assert (mixture.covariance_type, mixture.n_iter_, mixture.converged_) == ("diag", 0, True)
+    assert mixture.lower_bound_ == pytest.approx(mixture.score(model.latents_))
+    assert mixture.weights_.sum() == pytest.approx(1)
+    one, em = (GaussianMixture(k, random_state=0).fit(model.latents_) for k in (1, 3))
+    assert one.lower_bound_ + 0.5 < mixture.lower_bound_ < em.lower_bound_
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_anomalies_score_lower_and_samples_are_images(fitted):
+    model, _, X, _ = fitted
+    anomalies = np.random.RandomState(0).randint(0, 256, (20, 64)).astype(np.uint8)
+    assert model.score_samples(anomalies).max() < model.score_samples(X).min()
+    drawn = model.sample(5)
+    assert drawn.shape == (5, 64)
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    np.testing.assert_array_equal(model.predict(model.sample(40, component=1)), 1)
+
+
+def test_all_epochs_are_counted_from_the_first_on(fitted):
+    model, events, _, _ = fitted
+    expected = [(n, EPOCHS + 4) for n in range(1, EPOCHS + 5)]
+    assert [(e.epoch, e.n_epochs) for e in events if isinstance(e, EpochEnd)] == expected
+    assert [(e.epoch, e.n_epochs) for e in model.vae_.history_] == expected
+    steps = [e for e in events if isinstance(e, Steps)]
+    assert {e.n_epochs for e in steps} == {EPOCHS + 4}
+    seconds = [e.seconds for e in steps]
+    assert seconds == sorted(seconds)
+    assert model.vae_.best_epoch_ == EPOCHS + 4
+    rounds = [e.message for e in events if isinstance(e, Stage)]
+    assert [message.split(":")[0] for message in rounds] == ["Round 1 of 2", "Round 2 of 2"]
+
+
+def test_verbose_prints_the_epochs_of_rounds_too(capsys):
+    X, _ = images(60)
+    assert unfitted().set_params(verbose=1).fit(X).vae_.verbose == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
+    assert [line.split(":")[0] for line in lines] == [f"Epoch {n}/12" for n in range(1, 13)]
+
+
+def test_same_seed_same_bits_other_seed_other_bits(fitted):
+    model, _, X, _ = fitted
+    same(unfitted().fit(X), model)
+    other = unfitted(seed=1).fit(X)
+    assert not np.array_equal(other.latents_, model.latents_)
+
+
+def test_load_of_save_gives_the_same_bits(fitted, tmp_path):
+    model, _, X, _ = fitted
+    model.save(tmp_path / "model")
+    loaded = latentmix.load(tmp_path / "model")
+    for name in ("transform", "predict_proba", "score_samples", "reconstruct"):
+        np.testing.assert_array_equal(getattr(loaded, name)(X), getattr(model, name)(X))
+    assert loaded.refinement.get_params() == model.refinement.get_params()
+    mixture = loaded.mixture_
+    assert (mixture.n_iter_, mixture.converged_) == (0, True)
+    assert mixture.lower_bound_ == model.mixture_.lower_bound_
+    # What was loaded can be fitted again, as it was.
+    same(loaded.fit(X), model)
+
+
+def test_another_mixture_on_the_same_network_is_none_of_the_rounds(fitted):
+    model, _, _, _ = fitted
+    other = model.with_mixture(GaussianMixture(5, random_state=0), model.latents_, "z")
+    assert other.refinement is None
+    assert model.refinement is not None
+    assert other.mixture_.n_iter_ > 0
+
+
+def test_rows_are_warped_where_they_have_a_shape_and_there_are_warps(fitted):
+    model, _, X, _ = fitted
+    shapeless = unfitted(image_shape=None).fit(X)
+    assert not np.array_equal(model.latents_, shapeless.latents_)
+    same(unfitted(warps=None).fit(X), shapeless)
+
+
+def test_tables_of_numbers_are_taken():
+    random, kinds = np.random.RandomState(0), np.arange(120) % 3
+    X = 100 * np.eye(3)[kinds] @ random.randn(3, 5) + random.randn(120, 5)
+    model = unfitted(image_shape=None, vae={"max_epochs": 20}).fit(X)
+    assert model.vae_.likelihood_ == "gaussian"
+    assert len(set(zip(model.labels_.tolist(), kinds.tolist(), strict=True))) == 3
+    assert np.isfinite(model.score_samples(X)).all()
+    assert model.sample(4).shape == (4, 5)
+
+
+def test_more_rows_than_the_graph_holds_are_trained_on_without_a_group(fitted):
+    _, _, X, kinds = fitted
+    few = unfitted(max_graph_rows=100).fit(X)
+    assert len(set(zip(few.labels_.tolist(), kinds.tolist(), strict=True))) == 3
+    # Where all fit into it, how many more would is of no consequence.
+    same(unfitted(max_graph_rows=150).fit(X), unfitted(max_graph_rows=10_000).fit(X))
+
+
+def test_validation_rows_are_judged_in_every_round(fitted):
+    X, held_out = fitted[2], images(30, seed=1)[0]
+    model = unfitted().fit(X, validation_data=held_out)
+    assert all(record.validation is not None for record in model.vae_.history_)
+    # They teach nothing.
+    same(model, fitted[0])
+
+
+def test_a_listener_ends_the_part_under_way(fitted):
+    X, heard = fitted[2], []
+
+    def stop(event):
+        heard.append(event)
+        if isinstance(event, EpochEnd) and event.epoch == 3:
+            raise StopTraining
+
+    model = unfitted().fit(X, listener=stop)
+    # The first three of eight, and then the rounds as they were asked for.
+    assert [record.epoch for record in model.vae_.history_] == [1, 2, 3, 4, 5, 6, 7]
+    assert heard[-1].n_epochs == 7
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_as_many_rows_as_components_are_taken():
+    X, _ = images(3)
+    model = unfitted().fit(X)
+    assert np.isfinite(model.score_samples(X)).all()
+    np.testing.assert_allclose(model.mixture_.weights_.sum(), 1)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"n_rounds": 0}, "n_rounds=0"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"epochs": 2.5}, "epochs=2.5"),
+        ({"min_steps": -1}, "min_steps=-1"),
+        ({"learning_rate": 0}, "learning_rate=0"),
+        ({"agreement_weight": -1}, "agreement_weight=-1"),
+        ({"n_neighbors": 0}, "n_neighbors=0"),
+        ({"n_walk_steps": 0}, "n_walk_steps=0"),
+        ({"max_graph_rows": 99}, "max_graph_rows=99"),
+        ({"warps": (0.1, 0.2)}, "holds 2 amounts"),
+        ({"warps": (0.1, 11.5, 0.2, -0.1, 0.5)}, "warps' scale=-0.1"),
+        ({"warps": (0.1, 11.5, 0.2, 0.1, 1.5)}, "warps' stroke=1.5"),
+        ({"image_shape": (8, 9)}, "has 72 values but X has 64 features"),
+        ({"image_shape": (64,)}, "image_shape=(64,)"),
+        ({"image_shape": (2, 2, 4, 4)}, "image_shape=(2, 2, 4, 4)"),
+        ({"agreement_weight": "much"}, "agreement_weight='much'"),
+    ],
+)
+def test_a_parameter_outside_its_domain_is_refused_before_any_training(parameters, expected):
+    events = []
+    with pytest.raises(ParameterError) as refused:
+        unfitted(**parameters).fit(images(30)[0], listener=events.append)
+    assert expected in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not events
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [GaussianMixture(3), GaussianMixture("auto", covariance_type="diag"), None],
+    ids=["full", "auto", "none given"],
+)
+def test_a_mixture_that_no_network_is_trained_with_is_refused(mixture):
+    model = LatentMixture(mixture=mixture, refinement=Refinement(**SHORT))
+    with pytest.raises(ParameterError, match="Expected 'diag' and a number"):
+        model.fit(images(30)[0])

@@ -1,0 +1,103 @@
+"""The mixture as a prior: its densities are the mixture's, its divergence the definition's."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.mixture import GaussianMixture as Peer
+from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
+
+from latentmix.estimators import Refinement
+from latentmix.estimators.refinement import groups_of, mixture_of
+from latentmix.kernels.elbo import reparameterise
+from latentmix.models.posteriors import Posterior
+from latentmix.models.priors import LEAST_VARIANCE, MixturePrior, StandardNormal
+
+K, L = 4, 3
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    """Return weights, means and variances."""
+    random = np.random.RandomState(0)
+    return random.dirichlet(np.ones(K)), 2 * random.randn(K, L), random.uniform(0.2, 3, (K, L))
+
+
+def peer_of(weights, means, variances):
+    peer = Peer(K, covariance_type="diag")
+    peer.weights_, peer.means_, peer.covariances_ = weights, means, variances
+    peer.precisions_cholesky_ = _compute_precision_cholesky(variances, "diag")
+    return peer
+
+
+def test_densities_and_responsibilities_are_the_mixtures(mixture):
+    z = 3 * np.random.RandomState(1).randn(50, L)
+    weights, means, variances = mixture
+    prior, peer = MixturePrior(*mixture), peer_of(weights, means, variances + LEAST_VARIANCE)
+    log_joint = np.asarray(prior.log_joint(jnp.asarray(z, jnp.float32)))
+    expected = peer._estimate_weighted_log_prob(z)
+    np.testing.assert_allclose(log_joint, expected, rtol=1e-4, atol=1e-4)
+    answer = np.exp(prior.log_responsibilities(jnp.asarray(z, jnp.float32)))
+    np.testing.assert_allclose(answer, peer.predict_proba(z), atol=1e-4)
+
+
+def test_a_component_of_no_width_is_given_some(mixture):
+    weights, means, _ = mixture
+    prior = MixturePrior(weights, means, np.zeros((K, L)))
+    np.testing.assert_allclose(np.exp(prior.log_variances), LEAST_VARIANCE, rtol=1e-5)
+
+
+def test_weights_that_gradients_moved_still_sum_to_one(mixture):
+    prior = MixturePrior(*mixture)
+    moved = MixturePrior(3 * mixture[0], *mixture[1:])
+    z = jnp.asarray(np.random.RandomState(1).randn(5, L), jnp.float32)
+    np.testing.assert_allclose(moved.log_joint(z), prior.log_joint(z), rtol=1e-5, atol=1e-5)
+
+
+def test_the_divergences_mean_over_draws_is_the_closed_form_of_one_component():
+    """At the draw it is one term; N(0, I) written as a mixture has both."""
+    random, n_draws = np.random.RandomState(0), 40_000
+    mean, log_variance = random.randn(1, L), random.uniform(-2, 0.5, (1, L))
+    posterior = Posterior(
+        *(
+            jnp.asarray(np.repeat(part, n_draws, axis=0), jnp.float32)
+            for part in (mean, log_variance)
+        )
+    )
+    noise = jnp.asarray(random.randn(n_draws, L), jnp.float32)
+    z = reparameterise(posterior.mean, posterior.log_variance, noise)
+    prior = MixturePrior(np.ones(1), np.zeros((1, L)), np.full((1, L), 1 - LEAST_VARIANCE))
+    drawn = np.asarray(prior.kl(posterior, z))
+    assert drawn.shape == (n_draws, 1)
+    exact = float(StandardNormal().kl(posterior, z)[0].sum())
+    error = drawn.std() / np.sqrt(n_draws)
+    assert abs(drawn.mean() - exact) < 4 * error < 0.1
+    assert drawn.std() > 0.1
+
+
+def test_the_mixture_of_certain_groups_has_their_moments():
+    random = np.random.RandomState(0)
+    groups = np.repeat([0, 1], [40, 10])
+    z = random.randn(50, L) * np.array([[1.0], [3.0]])[groups]
+    prior = mixture_of(z, np.eye(2)[groups])
+    np.testing.assert_allclose(np.exp(prior.log_weights), [0.8, 0.2], rtol=1e-5)
+    for k in range(2):
+        np.testing.assert_allclose(prior.means[k], z[groups == k].mean(axis=0), atol=1e-5)
+        variances = z[groups == k].var(axis=0) + LEAST_VARIANCE
+        np.testing.assert_allclose(np.exp(prior.log_variances[k]), variances, rtol=1e-4)
+
+
+def test_targets_are_all_but_certain_and_nothing_outside_the_graph():
+    z = np.random.RandomState(0).randn(250, L).astype(np.float32)
+    z[::2] += 20
+    targets = groups_of(z, Refinement(max_graph_rows=100), 2, 0)
+    known = targets.sum(axis=1) > 0
+    assert known.sum() == 100
+    np.testing.assert_allclose(targets[known].sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(targets[known].max(axis=1), 0.995, rtol=1e-6)
+    assert not targets[~known].any()
+    # The groups are the two places.
+    chosen = targets.argmax(axis=1)
+    assert len(set(chosen[known & (np.arange(250) % 2 == 0)])) == 1
+    assert len(set(chosen[known])) == 2
+    whole = groups_of(z, Refinement(), 2, 0)
+    assert (whole.sum(axis=1) > 0).all()
