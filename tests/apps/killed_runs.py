@@ -3,6 +3,7 @@
     python tests/apps/killed_runs.py                 200 kills, a quarter of an hour
     python tests/apps/killed_runs.py --kills 4
     python tests/apps/killed_runs.py --signal TERM   stopped, not killed: ends within 10 s, with 143
+    python tests/apps/killed_runs.py --rounds        network and mixture trained together, in rounds
     python tests/apps/killed_runs.py --data mnist --settings      the default recipe as it is
 
 Half the sittings are killed at an instant between their start and the time that an undisturbed
@@ -41,6 +42,14 @@ MOST_SECONDS = 10.0
 SETTINGS = (
     *("vae.hidden_dims=[64]", "vae.latent_dim=4", f"vae.max_epochs={EPOCHS}", "vae.min_steps=0"),
     *("mixture.n_components=10", "mixture.n_init=5", "report.n_components=[10]", "report.draws=4"),
+    *("vae.kl_weight=auto", "vae.batch_size=128", "mixture.covariance_type=full"),
+    "refinement.n_rounds=0",
+)
+# The same number of epochs, most of them in rounds.
+ROUNDS = (
+    *("vae.hidden_dims=[64]", "vae.latent_dim=4", "vae.max_epochs=8", "vae.min_steps=0"),
+    *("refinement.n_rounds=3", "refinement.epochs=4", "refinement.min_steps=0"),
+    *("mixture.n_components=10", "report.n_components=[10]", "report.draws=4"),
 )
 
 
@@ -121,10 +130,13 @@ def where(folder: Path) -> str:
     ):
         if (folder / name).exists():
             return stage
-    epochs = [int(path.name.split("-")[1]) for path in folder.glob("checkpoint-*")]
-    if not epochs:
+    kept = [path.name.split("-") for path in folder.glob("checkpoint-*")]
+    if not kept:
         return "before a checkpoint" if (folder / "request.json").exists() else "before a request"
-    return "training" if max(epochs) < EPOCHS else "EM and scoring"
+    rounds = [words[1].removeprefix("round") for words in kept if words[1].startswith("round")]
+    if rounds:
+        return f"round {max(rounds)}"
+    return "training" if max(int(words[1]) for words in kept) < EPOCHS else "EM and scoring"
 
 
 def wait(process: subprocess.Popen[str], lines: int, seconds: float) -> bool:
@@ -156,6 +168,7 @@ def main() -> None:
     parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
     parser.add_argument("--data", default="digits")
     parser.add_argument("--settings", nargs="*", default=SETTINGS, metavar="A.B=C")
+    parser.add_argument("--rounds", dest="settings", action="store_const", const=ROUNDS)
     options = parser.parse_args()
     random.seed(options.seed)
     number = signal.Signals[f"SIG{options.signal}"]

@@ -12,7 +12,11 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and failures a
 
 @pytest.mark.parametrize(
     ("script", "options"),
-    [("failing_disk.py", ["--sample", "4"]), ("killed_runs.py", ["--kills", "20"])],
+    [
+        ("failing_disk.py", ["--sample", "4"]),
+        ("killed_runs.py", ["--kills", "12"]),
+        ("killed_runs.py", ["--rounds", "--kills", "12"]),
+    ],
 )
 def test_what_was_done_is_never_lost(script, options):
     command = [sys.executable, str(Path(__file__).with_name(script)), *options]

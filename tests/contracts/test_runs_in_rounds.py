@@ -172,7 +172,7 @@ def test_naming_later_is_naming_at_once(split_shapes, carry_out, tmp_path):
     shapes = split_shapes
     settings = (*ROUNDS, "mixture.n_components=3")
     at_once, later = tmp_path / "at-once", tmp_path / "later"
-    expected = carry_out(at_once, *settings)
+    expected = carry_out(at_once, *settings, dataset=shapes)
     unlabelled = replace(shapes, labels=None, class_names=())
     before = carry_out(later, *settings, dataset=unlabelled)["scores"][0]
     labels = tmp_path / "labels.csv"
