@@ -39,6 +39,7 @@ SETTINGS = (
     *("vae.hidden_dims=[16]", "vae.latent_dim=2", "vae.batch_size=32", "vae.max_epochs=3"),
     *("vae.min_steps=0", "mixture.n_components=3", "mixture.n_init=1", "mixture.max_iter=5"),
     *("report.n_components=[3]", "report.draws=2", "report.images=3"),
+    *("vae.kl_weight=auto", "refinement.n_rounds=0", "mixture.covariance_type=full"),
 )
 
 
