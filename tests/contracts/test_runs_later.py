@@ -148,7 +148,7 @@ def test_mixtures_that_were_not_kept_lose_what_labels_decide(finished, label_fil
     assert after[0].keys() == before[0].keys()
     assert after[1] == {
         key: before[1][key]
-        for key in ("n_components", "latents", "log_likelihood", "n_iter", "converged")
+        for key in ("n_components", "latents", "n_rounds", "log_likelihood", "n_iter", "converged")
     }
 
 

@@ -144,13 +144,14 @@ def _write_mixture(
     marked_by_nan = isinstance(mixture.missing_label, Real) and math.isnan(mixture.missing_label)
     if marked_by_nan:
         parameters["missing_label"] = None
+    # Parameters set by hand have none, and a start without an iteration has no finite one.
+    bound = float(getattr(mixture, "lower_bound_", -np.inf))
     record["mixture"] = {
         "parameters": parameters,
         "missing_label_is_nan": marked_by_nan,
         "converged": bool(mixture.converged_),
         "lower_bounds": [float(bound) for bound in mixture.lower_bounds_],
-        # Without an iteration there may be none.
-        "lower_bound": float(mixture.lower_bound_) if np.isfinite(mixture.lower_bound_) else None,
+        "lower_bound": bound if np.isfinite(bound) else None,
         "n_iter": int(mixture.n_iter_),
         "n_reborn": int(getattr(mixture, "n_reborn_", 0)),
         "n_falls": int(getattr(mixture, "n_falls_", 0)),
