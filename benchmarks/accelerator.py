@@ -13,7 +13,6 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def device_of(kind: str) -> jax.Device:
 
 def recipes_vae(epochs: int | None) -> VAE:
     """Return the `seed` recipe's network, untrained."""
-    settings = asdict(load_recipe("seed").vae)
+    settings = load_recipe("seed").vae.parameters()
     if epochs is not None:
         settings |= {"max_epochs": epochs, "min_steps": 0}
     return VAE(**settings, random_state=0)

@@ -91,7 +91,10 @@ def trained() -> LatentMixture:
     """Return the `seed` recipe's network, hardly trained: answers take as long as a good one's."""
     recipe = load_recipe("seed").vae
     vae = VAE(
-        hidden_dims=recipe.hidden_dims, latent_dim=recipe.latent_dim, max_epochs=1, min_steps=0
+        hidden_dims=recipe.parameters()["hidden_dims"],
+        latent_dim=recipe.latent_dim,
+        max_epochs=1,
+        min_steps=0,
     )
     rows = random_rows(2_000, 0)
     model = LatentMixture(mixture=GaussianMixture(N_COMPONENTS), vae=vae, random_state=0)

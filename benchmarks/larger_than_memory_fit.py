@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -42,7 +41,7 @@ class Fits:
     def fit(self, path: str, mapped: bool, n_steps: int) -> dict[str, Any]:
         """Train for some steps; return how many images were trained on in how many seconds."""
         rows = np.load(path, mmap_mode="r") if mapped else self._read(path)
-        asked = {**asdict(load_recipe("seed").vae), "max_epochs": 1, "min_steps": 0}
+        asked = {**load_recipe("seed").vae.parameters(), "max_epochs": 1, "min_steps": 0}
         seen: list[tuple[int, float]] = []
 
         def listener(event: object) -> None:

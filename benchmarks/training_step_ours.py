@@ -36,7 +36,7 @@ class Ours:
         """
         rows = training_rows(data)
         recipe = load_recipe("seed").vae
-        widths = tuple(recipe.hidden_dims or default_widths(rows.shape[1]))
+        widths = tuple(recipe.parameters()["hidden_dims"] or default_widths(rows.shape[1]))
         keys = named_keys(0)
         shape = Architecture(rows.shape[1], widths, recipe.latent_dim, "linear", "bernoulli")
         network = Network(shape, rows.mean(axis=0) / 255, keys.init)

@@ -144,8 +144,9 @@ def _write_mixture(
     marked_by_nan = isinstance(mixture.missing_label, Real) and math.isnan(mixture.missing_label)
     if marked_by_nan:
         parameters["missing_label"] = None
-    # Parameters set by hand have none, and a start without an iteration has no finite one.
-    bound = float(getattr(mixture, "lower_bound_", -np.inf))
+    # Parameters set by hand may have none, and a start without an iteration has no finite one.
+    last = mixture.lower_bounds_[-1] if mixture.lower_bounds_ else -np.inf
+    bound = float(getattr(mixture, "lower_bound_", last))
     record["mixture"] = {
         "parameters": parameters,
         "missing_label_is_nan": marked_by_nan,

@@ -223,14 +223,10 @@ def fit_model(
 def model_of(request: Request) -> LatentMixture:
     """Return the recipe's model for the data, not fitted."""
     recipe, image_shape = request.recipe, request.dataset.image_shape
-    vae, mixture, refinement = (
-        asdict(part) for part in (recipe.vae, recipe.mixture, recipe.refinement)
-    )
-    if vae["hidden_dims"] == "auto":
-        vae["hidden_dims"] = None
+    mixture, refinement = asdict(recipe.mixture), asdict(recipe.refinement)
     warps = Warps(**asdict(recipe.warps))
     return LatentMixture(
-        vae=VAE(**{**vae, "likelihood": _likelihood(request)}),
+        vae=VAE(**{**recipe.vae.parameters(), "likelihood": _likelihood(request)}),
         mixture=GaussianMixture(**{**mixture, "n_components": n_components_of(request)}),
         refinement=Refinement(**refinement, warps=warps, image_shape=image_shape)
         if recipe.refinement.n_rounds

@@ -56,6 +56,11 @@ class VaeSection:
     patience: Count | None = None
     hidden_dims: Annotated[list[Count], Field(min_length=1)] | Literal["auto"] = "auto"
 
+    def parameters(self) -> dict[str, Any]:
+        """Return them as the estimator takes them."""
+        widths = None if self.hidden_dims == "auto" else self.hidden_dims
+        return {**asdict(self), "hidden_dims": widths}
+
 
 @dataclass(frozen=True, config=_strict)
 class RefinementSection:
