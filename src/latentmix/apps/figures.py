@@ -212,14 +212,16 @@ def samples(tables: Tables) -> Figure | None:
     n_lines = -(-len(groups) // n_columns)
     height, width = tables.image_shape[:2]
     line = 3.0 / len(values[0]) * height / width
-    figure = Figure(figsize=(3.9 * n_columns, 0.5 + line * n_lines))
+    figure = Figure(figsize=(3.9 * n_columns, 0.6 + line * n_lines))
     for number, one in enumerate(figure.subplots(1, n_columns, squeeze=False)[0]):
         part = slice(number * n_lines, (number + 1) * n_lines)
         sheet = mosaic(values[part], tables.image_shape, least_lines=n_lines)
         drawing.show_image(one, sheet)
         high = sheet.shape[0] / n_lines
         one.set_yticks([(k + 0.5) * high for k in range(len(names[part]))], names[part])
-    named = " (component · class)" if any(group[0]["class"] for group in groups) else ""
+    # One column of components is narrower than a title in one line.
+    gap = "\n" if n_columns == 1 else " "
+    named = f"{gap}(component · class)" if any(group[0]["class"] for group in groups) else ""
     figure.suptitle(f"Draws from every component{named}", weight="bold", fontsize=10)
     return figure
 
