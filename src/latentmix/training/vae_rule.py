@@ -163,25 +163,28 @@ def order_of(rule: Rule, keys: Keys, epoch: int | Array) -> Int[Array, " N"]:
 @partial(jax.jit, static_argnums=0)
 def noise_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S L"]:
     """Return the standard normal noise of an epoch's shard: of each place in the epoch, its own."""
-    key = jax.random.fold_in(keys.noise, epoch)
-    places = shard * rule.rows_per_shard + jnp.arange(rule.rows_per_shard)
 
-    def at(place: Array) -> Array:
-        return jax.random.normal(jax.random.fold_in(key, place), (rule.latent_dim,), jnp.float32)
+    def normal(key: Array) -> Array:
+        return jax.random.normal(key, (rule.latent_dim,), jnp.float32)
 
-    return jax.vmap(at)(places)
+    return jax.vmap(normal)(_keys_of_places(rule, keys.noise, epoch, shard))
 
 
 @partial(jax.jit, static_argnums=0)
 def amounts_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S 7"]:
-    """Return how far the images of an epoch's shard are warped, as `noise_of` does."""
-    key = jax.random.fold_in(keys.warps, epoch)
+    """Return how far the images of an epoch's shard are warped: in each place, by its own."""
+
+    def uniform(key: Array) -> Array:
+        return jax.random.uniform(key, (N_AMOUNTS,), jnp.float32, -1, 1)
+
+    return jax.vmap(uniform)(_keys_of_places(rule, keys.warps, epoch, shard))
+
+
+def _keys_of_places(rule: Rule, key: Array, epoch: Array, shard: Array) -> Array:
+    """Return a key for each place of an epoch's shard, (S,), wherever the epoch is cut."""
+    key = jax.random.fold_in(key, epoch)
     places = shard * rule.rows_per_shard + jnp.arange(rule.rows_per_shard)
-
-    def at(place: Array) -> Array:
-        return jax.random.uniform(jax.random.fold_in(key, place), (N_AMOUNTS,), jnp.float32, -1, 1)
-
-    return jax.vmap(at)(places)
+    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
 
 
 def kl_weight_at(rule: Rule, step: Array) -> Float[Array, ""]:
