@@ -29,7 +29,7 @@ from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
-from latentmix.estimators.refinement import Keeper, Refinement, Surroundings, refined
+from latentmix.estimators.refinement import Refinement, RoundKeeper, Surroundings, refined
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.vae import SCORE_DRAWS, VAE
 from latentmix.estimators.validation import (
@@ -137,7 +137,7 @@ class LatentMixture(
         labels: Any = None,
         validation_data: Any = None,
         listener: Listener = nobody,
-        keeper: Keeper | None = None,
+        keeper: RoundKeeper | None = None,
     ) -> Self:
         """Train the VAE on X and fit the mixture to its latents, without any label.
 

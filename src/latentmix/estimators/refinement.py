@@ -32,7 +32,7 @@ from latentmix.data import Rows
 from latentmix.errors import ParameterError
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.mixture import STARTS
-from latentmix.estimators.vae import VAE, nowhere
+from latentmix.estimators.vae import VAE, Keeper, nowhere
 from latentmix.estimators.validation import check_number
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.kernels.diffusion import diffusion_clusters
@@ -52,14 +52,8 @@ FEATURES_PER_AGREEMENT: Final = 8
 Counted = TypeVar("Counted", bound=EpochEnd | Steps)
 
 
-class Keeper(Protocol):
-    """Keeps a training on disk (:class:`latentmix.training.checkpoint.Checkpoint`)."""
-
-    def restore(self, training: Training) -> None:
-        """Bring the training to where the kept one was, if there is one."""
-
-    def save(self, training: Training, *, at_once: bool = False) -> None:
-        """Keep the training, now and then or at once."""
+class RoundKeeper(Keeper, Protocol):
+    """Keeps a training of several rounds on disk, each round's apart."""
 
     def of_round(self, number: int) -> Self:
         """Return the keeper of a round's training."""
@@ -201,7 +195,7 @@ class Surroundings(NamedTuple):
 
     validation_data: Rows | None
     listener: Listener
-    keeper: Keeper | None
+    keeper: RoundKeeper | None
 
 
 class Found(NamedTuple):
