@@ -153,8 +153,8 @@ class PcaMixture:
 
 
 @dataclass(frozen=True, config=_strict)
-class AutoencoderKMeans:
-    """An autoencoder (a VAE whose KL weight is 0), then k-means on what it encodes."""
+class _Autoencoding:
+    """The settings of a method that begins with an autoencoder, and that autoencoder."""
 
     hidden_dims: list[Count] = field(default_factory=lambda: [500, 500, 2000])
     latent_dim: Count = 10
@@ -162,18 +162,41 @@ class AutoencoderKMeans:
     min_steps: Annotated[int, Field(ge=0)] = 4000
     batch_size: Count = 256
     learning_rate: Positive = 1e-3
+
+    def encoder(self, training: Training) -> VAE:
+        """Return a VAE trained on its reconstructions alone."""
+        from latentmix.estimators import VAE  # noqa: PLC0415
+
+        vae = VAE(
+            hidden_dims=self.hidden_dims,
+            latent_dim=self.latent_dim,
+            likelihood="bernoulli" if training.bounded else "gaussian",
+            kl_weight=0.0,
+            batch_size=self.batch_size,
+            max_epochs=self.epochs,
+            min_steps=self.min_steps,
+            learning_rate=self.learning_rate,
+            random_state=training.seed,
+        )
+        return vae.fit(training.X)
+
+
+@dataclass(frozen=True, config=_strict)
+class AutoencoderKMeans(_Autoencoding):
+    """An autoencoder (a VAE whose KL weight is 0), then k-means on what it encodes."""
+
     n_init: Count = 10
     needs: ClassVar[tuple[str, ...]] = ("sklearn.cluster", "latentmix.estimators.vae")
 
     def fit(self, training: Training) -> Fitted:
         """Fit to the training rows."""
-        encoder = _autoencoder(self, training)
+        encoder = self.encoder(training)
         predict = _k_means(encoder.transform(training.X), training, self.n_init, 300)
         return Fitted(lambda X: predict(encoder.transform(X)))
 
 
 @dataclass(frozen=True, config=_strict)
-class N2D:
+class N2D(_Autoencoding):
     """An autoencoder, UMAP of what it encodes to K dimensions, then a Gaussian mixture.
 
     Parameters are the paper's but for the epochs, 1000 there. Rows that were not fitted are
@@ -185,12 +208,6 @@ class N2D:
     via clustering the local manifold of an autoencoded embedding".
     """
 
-    hidden_dims: list[Count] = field(default_factory=lambda: [500, 500, 2000])
-    latent_dim: Count = 10
-    epochs: Count = 50
-    min_steps: Annotated[int, Field(ge=0)] = 4000
-    batch_size: Count = 256
-    learning_rate: Positive = 1e-3
     n_neighbors: Annotated[int, Field(ge=2)] = 20
     min_dist: Annotated[float, Field(ge=0, le=1)] = 0.0
     n_init: Count = 10
@@ -204,7 +221,7 @@ class N2D:
         """Fit to the training rows."""
         from umap import UMAP  # noqa: PLC0415
 
-        encoder = _autoencoder(self, training)
+        encoder = self.encoder(training)
         embedding = UMAP(
             n_neighbors=self.n_neighbors,
             n_components=training.n_components,
@@ -239,24 +256,6 @@ def _mixture(X: np.ndarray, training: Training, **parameters: Any) -> GaussianMi
         training.n_components, random_state=training.seed, **{**defaults, **parameters}
     )
     return mixture.fit(X)
-
-
-def _autoencoder(settings: AutoencoderKMeans | N2D, training: Training) -> VAE:
-    """Return a VAE trained on its reconstructions alone."""
-    from latentmix.estimators import VAE  # noqa: PLC0415
-
-    vae = VAE(
-        hidden_dims=settings.hidden_dims,
-        latent_dim=settings.latent_dim,
-        likelihood="bernoulli" if training.bounded else "gaussian",
-        kl_weight=0.0,
-        batch_size=settings.batch_size,
-        max_epochs=settings.epochs,
-        min_steps=settings.min_steps,
-        learning_rate=settings.learning_rate,
-        random_state=training.seed,
-    )
-    return vae.fit(training.X)
 
 
 METHODS: Final[dict[str, type[Method]]] = {
