@@ -8,24 +8,7 @@ import pytest
 from PIL import Image
 
 from latentmix.apps.benchmark import accuracy, time, write_page
-from latentmix.apps.cli import cli, guarded
 from latentmix.comparison.table import TUNED, UNSUPERVISED, Row, RowFile, read_rows
-
-
-@pytest.fixture
-def latentmix(capfd):
-    """Return a function that runs one command and returns its code, output and error lines."""
-
-    def run(*args):
-        code = guarded(
-            lambda: cli.main(
-                [str(arg) for arg in args], prog_name="latentmix", standalone_mode=False
-            )
-        )
-        out, err = capfd.readouterr()
-        return code, out.splitlines(), err.splitlines()
-
-    return run
 
 
 def row(**values):

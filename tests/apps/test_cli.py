@@ -21,22 +21,6 @@ from latentmix.errors import LatentmixError
 from latentmix.storage.manifest import open_sealed
 
 
-@pytest.fixture
-def latentmix(capfd):
-    """Return a function that runs one command and returns its code, output and error lines."""
-
-    def run(*args):
-        code = guarded(
-            lambda: cli.main(
-                [str(arg) for arg in args], prog_name="latentmix", standalone_mode=False
-            )
-        )
-        out, err = capfd.readouterr()
-        return code, out.splitlines(), err.splitlines()
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def small(small_settings):
     return [word for setting in small_settings for word in ("--set", setting)]

@@ -12,19 +12,6 @@ from latentmix.apps.cli import cli, guarded
 TIMES = {"metrics.json", "environment.json", "manifest.json"}
 
 
-@pytest.fixture
-def latentmix(capfd):
-    """Return a function that runs one command and returns its code, output and error lines."""
-
-    def run(*args):
-        words = [str(arg) for arg in args]
-        code = guarded(lambda: cli.main(words, prog_name="latentmix", standalone_mode=False))
-        out, err = capfd.readouterr()
-        return code, out.splitlines(), err.splitlines()
-
-    return run
-
-
 def interrupted(folder):
     raise KeyboardInterrupt
 
