@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentmix.kernels.diffusion import neighbour_graph, walk_coordinates
+from latentmix.kernels.diffusion import neighbour_graph, slowest_ways, walk_coordinates
 
 N_ROWS = 150
 
@@ -18,12 +18,17 @@ def normalised(graph):
     return lengths[:, None] * graph.toarray() * lengths
 
 
+def coordinates_of(graph, n_coordinates, n_steps):
+    ways = slowest_ways(graph, n_coordinates, np.random.RandomState(0))
+    return walk_coordinates(*ways, n_steps)
+
+
 @pytest.mark.parametrize("n_steps", [1, 4, 20])
 def test_coordinates_are_those_of_the_dense_decomposition(graph, n_steps):
     values, vectors = np.linalg.eigh(normalised(graph))
     expected = vectors[:, -8:] * np.clip(values[-8:], 0, 1) ** n_steps
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    found = walk_coordinates(graph, 8, n_steps, np.random.RandomState(0))
+    found = coordinates_of(graph, 8, n_steps)
     # Signs and the order are free: inner products are not.
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-3)
 
@@ -38,7 +43,7 @@ def test_groups_far_from_each_other_have_the_dense_coordinates(distance):
     assert values[-3] > 0.995
     expected = vectors[:, -3:] * np.clip(values[-3:], 0, 1) ** 20
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    found = walk_coordinates(graph, 3, 20, np.random.RandomState(0))
+    found = coordinates_of(graph, 3, 20)
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=0.02)
 
 
@@ -52,5 +57,5 @@ def test_all_coordinates_tell_how_alike_walks_are_after_so_many_steps(graph):
     lazy.setdiag(np.asarray(graph.sum(axis=1)).ravel())
     after = np.linalg.matrix_power(normalised(lazy), 6)
     scale = 1 / np.sqrt(np.diag(after))
-    found = walk_coordinates(lazy, N_ROWS, 3, np.random.RandomState(0))
+    found = coordinates_of(lazy, N_ROWS, 3)
     np.testing.assert_allclose(found @ found.T, scale[:, None] * after * scale, atol=1e-8)

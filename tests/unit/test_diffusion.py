@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from latentmix.kernels.diffusion import diffusion_clusters, neighbour_graph, walk_coordinates
+from latentmix.kernels.diffusion import (
+    diffusion_clusters,
+    neighbour_graph,
+    slowest_ways,
+    walk_coordinates,
+    within_and_modularity,
+)
 
 N_NEIGHBORS = 7
 
@@ -66,7 +72,7 @@ def test_a_graph_of_no_unit_or_place():
 def test_bent_groups_of_unequal_size_are_found(seed):
     x, truth = two_arcs(seed)
     # Thin sheets mix slowly: 20 steps see no further than a part of one.
-    assert agreement(diffusion_clusters(x, 2, seed, n_steps=400), truth) == 1.0
+    assert agreement(diffusion_clusters(x, 2, seed, n_steps=[400]), truth) == 1.0
 
 
 @pytest.mark.parametrize("distance", [8, 60])
@@ -89,6 +95,44 @@ def test_blobs_of_unequal_size_and_spread_are_found(seed):
         ]
     )
     assert agreement(diffusion_clusters(x, 3, seed), np.repeat(np.arange(3), sizes)) == 1.0
+
+
+def test_modularity_is_weight_within_groups_beyond_that_of_chance():
+    graph = neighbour_graph(np.random.RandomState(0).randn(60, 3), N_NEIGHBORS)
+    groups = np.random.RandomState(1).randint(4, size=60)
+    weights = graph.toarray()
+    ends, total = weights.sum(axis=1), weights.sum()
+    same = groups[:, None] == groups
+    expected = np.sum((weights - np.outer(ends, ends) / total) * same) / total
+    found = within_and_modularity(graph, groups)
+    assert found == pytest.approx((np.sum(weights * same) / total, expected))
+    assert within_and_modularity(graph, np.zeros(60, int)) == pytest.approx((1, 0))
+
+
+def test_of_several_walks_the_groups_of_largest_modularity_are_taken():
+    """Of eight blobs in a row, a walk of one step finds fewer than the longer ones do."""
+    random = np.random.RandomState(1)
+    x = random.randn(800, 2) + 3.2 * np.column_stack([np.arange(800) % 8, np.zeros(800)])
+    graph = neighbour_graph(x, 15)
+    lengths = (1, 60)
+    alone = [
+        within_and_modularity(graph, diffusion_clusters(x, 8, 0, n_steps=[steps]))
+        for steps in lengths
+    ]
+    assert np.ptp([modularity for _, modularity in alone]) > 0.003
+    for order in (lengths, lengths[::-1]):
+        _, together = within_and_modularity(graph, diffusion_clusters(x, 8, 0, n_steps=order))
+        assert together > max(modularity for _, modularity in alone) - 0.001  # other starts
+
+
+def test_a_large_group_far_from_small_ones_is_not_cut_for_evenness():
+    random = np.random.RandomState(0)
+    truth = np.repeat([0, 1, 2], [1000, 100, 100])
+    x = 8 * np.eye(4)[truth] + random.randn(1200, 4)
+    graph = neighbour_graph(x, 15)
+    halves = np.where(truth == 0, x[:, 3] > 0, 2).astype(int)
+    assert within_and_modularity(graph, halves)[1] > within_and_modularity(graph, truth)[1]
+    assert agreement(diffusion_clusters(x, 3, 0), truth) == 1.0
 
 
 def test_the_same_seed_gives_the_same_groups():
@@ -123,6 +167,7 @@ def test_many_copies_of_two_rows_are_two_groups():
 @pytest.mark.parametrize("n_rows", [12, 80])
 def test_coordinates_have_length_one(n_rows):
     graph = neighbour_graph(np.random.RandomState(0).randn(n_rows, 3), N_NEIGHBORS)
-    found = walk_coordinates(graph, min(n_rows, 14), 20, np.random.RandomState(0))
+    ways = slowest_ways(graph, min(n_rows, 14), np.random.RandomState(0))
+    found = walk_coordinates(*ways, 20)
     assert found.shape == (n_rows, min(n_rows, 14))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)

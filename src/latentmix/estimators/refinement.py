@@ -77,8 +77,9 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         an eighth of the number of features, as the ELBO grows with them.
     n_neighbors : int, default=15
         Neighbours of each row in the graph.
-    n_walk_steps : int, default=20
-        Steps of the random walk on it: more of them see larger structure.
+    n_walk_steps : sequence of int, default=(20, 5)
+        Steps of the random walks on it that are tried: more of them see larger structure. The
+        groups of largest modularity are taken.
     max_graph_rows : int, default=60_000
         Rows in the graph, drawn at random where there are more; the others are trained on without
         a group.
@@ -103,7 +104,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         learning_rate: float = 1e-3,
         agreement_weight: float | str = "auto",
         n_neighbors: int = 15,
-        n_walk_steps: int = 20,
+        n_walk_steps: Sequence[int] = (20, 5),
         max_graph_rows: int = 60_000,
         warps: Sequence[float] | None = tuple(Warps()),
         image_shape: tuple[int, ...] | None = None,
@@ -126,8 +127,15 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         ------
         ParameterError
         """
-        for name in ("n_rounds", "epochs", "n_neighbors", "n_walk_steps"):
+        for name in ("n_rounds", "epochs", "n_neighbors"):
             check_number(name, getattr(self, name), kind=Integral, least=1)
+        if isinstance(self.n_walk_steps, Integral) or not len(self.n_walk_steps):
+            raise ParameterError(
+                f"n_walk_steps={self.n_walk_steps!r}. Expected the steps of one walk or more, such "
+                "as (20, 5)."
+            )
+        for steps in self.n_walk_steps:
+            check_number("n_walk_steps", steps, kind=Integral, least=1)
         check_number("min_steps", self.min_steps, kind=Integral, least=0)
         check_number("max_graph_rows", self.max_graph_rows, kind=Integral, least=100)
         check_number("learning_rate", self.learning_rate, above=0)
@@ -295,7 +303,7 @@ def groups_of(
         n_components,
         int(random.randint(2**31 - 1)),
         int(how.n_neighbors),
-        int(how.n_walk_steps),
+        tuple(map(int, how.n_walk_steps)),
     )
     targets = np.zeros((n_rows, n_components), np.float32)
     targets[chosen] = DOUBT / n_components

@@ -9,10 +9,16 @@ k-means on the walk's coordinates finds the groups that it hardly ever leaves:
     walk        eigenvectors of the normalised graph, the j-th times its eigenvalue to the number
                 of steps (Coifman and Lafon 2006, "Diffusion maps")
     clusters    k-means on the coordinates, each row's of length 1 (Ng, Jordan and Weiss 2002)
+
+How far to walk, and along how many coordinates, is not known beforehand. A walk at the wrong scale
+joins two groups and splits a third, and sizes tell it. So of several, those are looked at that cut
+hardly more of the graph than the best of them, and the groups of largest modularity are taken
+(Newman and Girvan 2004).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,15 +30,22 @@ from sklearn.neighbors import NearestNeighbors
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.kmeans import centres as kmeans
 
-# Coordinates of the walk for each cluster: more than one, as the slowest ways of mixing need not
-# be those between clusters.
-COORDINATES_PER_CLUSTER: Final = 2
+# Coordinates of a walk for each cluster: more than one, as the slowest ways of mixing need not be
+# those between clusters.
+COORDINATES_PER_CLUSTER: Final = (2, 4)
 
 # Halvings of the interval in which a row's scale lies.
 BISECTIONS: Final = 48
 
 # A row's scale is never below this share of the mean distance to a neighbour.
 LEAST_SCALE: Final = 1e-3
+
+# Groups may cut this share of the graph's weight more than others and be taken for more even: so
+# large and small groups that lie apart stay whole, which modularity alone would halve and join.
+CUT_SLACK: Final = 0.02
+
+# Eigenvectors that Lanczos is asked for to learn whether it has missed any.
+VECTORS_TO_ASK_FOR: Final = 4
 
 # Lanczos' relative tolerance: k-means does not see the digits beyond.
 EIGENVALUE_TOLERANCE: Final = 1e-4
@@ -43,7 +56,7 @@ def diffusion_clusters(
     n_clusters: int,
     seed: int,
     n_neighbors: int = 15,
-    n_steps: int = 20,
+    n_steps: Sequence[int] = (20, 5),
     n_init: int = 10,
 ) -> Int[np.ndarray, " N"]:
     """Return the cluster of each row.
@@ -57,8 +70,8 @@ def diffusion_clusters(
     seed : int
         Of k-means' starts, and of the eigenvectors' start.
     n_neighbors : int
-    n_steps : int
-        Steps of the walk: more of them see larger structure.
+    n_steps : sequence of int
+        Steps of the walks that are tried: more of them see larger structure.
     n_init : int
         Starts of k-means; the tightest is kept.
     """
@@ -67,8 +80,32 @@ def diffusion_clusters(
         return np.zeros(len(x), np.int64) if n_clusters < 2 else np.arange(len(x)) % n_clusters
     graph = neighbour_graph(x, min(n_neighbors, len(x) - 1))
     random = np.random.RandomState(seed)
-    coordinates = walk_coordinates(graph, COORDINATES_PER_CLUSTER * n_clusters, n_steps, random)
-    return _tightest(coordinates, n_clusters, n_init, random)
+    values, vectors = slowest_ways(graph, max(COORDINATES_PER_CLUSTER) * n_clusters, random)
+    found = []
+    for steps in n_steps:
+        for n_coordinates in (each * n_clusters for each in COORDINATES_PER_CLUSTER):
+            slowest = slice(-n_coordinates, None)
+            coordinates = walk_coordinates(values[slowest], vectors[:, slowest], steps)
+            found.append(_tightest(coordinates, n_clusters, n_init, random))
+    within, modularities = np.transpose([within_and_modularity(graph, each) for each in found])
+    near = within >= within.max() - CUT_SLACK
+    return found[int(np.argmax(np.where(near, modularities, -np.inf)))]
+
+
+def within_and_modularity(
+    graph: sparse.csr_matrix, groups: Int[np.ndarray, " N"]
+) -> tuple[float, float]:
+    """Return the share of a graph's weight within groups, and by how much it exceeds chance.
+
+    sum_k w_k / w and sum_k (w_k / w - (d_k / w)^2), with w the weight of all edges, each counted at
+    both its ends, w_k that of the edges within group k, and d_k that of the edges with an end
+    there. The second, modularity, is 0 for one group; many, even, and with few edges between them
+    come near 1.
+    """
+    member = sparse.csr_matrix((np.ones(len(groups)), (np.arange(len(groups)), groups)))
+    between = (member.T @ graph @ member).toarray() / graph.sum()
+    within = float(np.trace(between))
+    return within, within - float(np.sum(between.sum(axis=0) ** 2))
 
 
 def neighbour_graph(x: Float[np.ndarray, "N D"], n_neighbors: int) -> sparse.csr_matrix:
@@ -93,19 +130,28 @@ def neighbour_graph(x: Float[np.ndarray, "N D"], n_neighbors: int) -> sparse.csr
     return sparse.csr_matrix(one_way + other_way - one_way.multiply(other_way))
 
 
-def walk_coordinates(
-    graph: sparse.csr_matrix, n_coordinates: int, n_steps: int, random: np.random.RandomState
-) -> Float[np.ndarray, "N C"]:
-    """Return each row's coordinates after so many steps of a random walk, of length 1."""
+def slowest_ways(
+    graph: sparse.csr_matrix, n_ways: int, random: np.random.RandomState
+) -> tuple[Float[np.ndarray, " C"], Float[np.ndarray, "N C"]]:
+    """Return the leading eigenvalues of the normalised graph, ascending, and their eigenvectors.
+
+    They are the ways in which a random walk on it mixes, the slowest last; as many as there are
+    rows at most.
+    """
     n_rows = graph.shape[0]
     lengths = 1 / np.sqrt(np.asarray(graph.sum(axis=1)).ravel())
     scale = sparse.diags(lengths)
     normalised = sparse.csr_matrix(scale @ graph @ scale)
-    if n_coordinates >= n_rows - 1:  # too few rows for Lanczos
+    if n_ways >= n_rows - 1:  # too few rows for Lanczos
         values, vectors = np.linalg.eigh(normalised.toarray())
-        values, vectors = values[-n_coordinates:], vectors[:, -n_coordinates:]
-    else:
-        values, vectors = _leading(normalised, n_coordinates, random.uniform(0.5, 1.5, n_rows))
+        return values[-n_ways:], vectors[:, -n_ways:]
+    return _leading(normalised, n_ways, random.uniform(0.5, 1.5, n_rows))
+
+
+def walk_coordinates(
+    values: Float[np.ndarray, " C"], vectors: Float[np.ndarray, "N C"], n_steps: int
+) -> Float[np.ndarray, "N C"]:
+    """Return each row's coordinates after so many steps of the walk, of length 1."""
     coordinates = vectors * np.clip(values, 0.0, 1.0) ** n_steps
     norms = np.linalg.norm(coordinates, axis=1, keepdims=True)
     unit: np.ndarray = coordinates / np.maximum(norms, np.finfo(np.float64).tiny)
@@ -129,7 +175,7 @@ def _leading(
 
         rest = LinearOperator(matrix.shape, matvec=without, dtype=np.float64)
         start = np.random.RandomState(len(start)).permutation(start)
-        more, theirs = _lanczos(rest, n_vectors, start)
+        more, theirs = _lanczos(rest, min(n_vectors, VECTORS_TO_ASK_FOR), start)
         larger = more > values[0] + EIGENVALUE_TOLERANCE
         if not larger.any():
             return values, vectors
