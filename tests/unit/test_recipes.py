@@ -329,8 +329,16 @@ def test_the_default_recipe_refines_as_the_estimator_does_by_default():
     theirs = Refinement().get_params()
     assert Warps(**asdict(recipe.warps)) == Warps(*theirs.pop("warps")) == Warps()
     del theirs["image_shape"]  # the data's
+    theirs["n_walk_steps"] = list(theirs["n_walk_steps"])
     assert asdict(recipe.refinement) == theirs
     assert recipe.mixture.covariance_type == "diag"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_the_same_after_a_round_through_json(name):
+    """As what a run was asked for is kept, and compared when it is resumed."""
+    recipe = asdict(load_recipe(name))
+    assert json.loads(json.dumps(recipe)) == recipe
 
 
 @pytest.mark.parametrize("name", ["quick", "seed", "seed-literal"])

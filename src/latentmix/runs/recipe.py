@@ -72,7 +72,7 @@ class RefinementSection:
     learning_rate: Positive
     agreement_weight: NotNegative | Literal["auto"]
     n_neighbors: Count
-    n_walk_steps: Annotated[tuple[Count, ...], Field(min_length=1)]
+    n_walk_steps: Annotated[list[Count], Field(min_length=1)]
     max_graph_rows: Annotated[int, Field(ge=100)]
 
 
