@@ -157,6 +157,33 @@ def test_tables_of_numbers_are_taken():
     assert model.sample(4).shape == (4, 5)
 
 
+def test_groups_of_a_mixture_are_those_that_em_finds(fitted):
+    """With no weight on them and no learning they are all that a round leaves."""
+    _, _, X, kinds = fitted
+    events = []
+    still = {"groups": "mixture", "n_rounds": 1, "learning_rate": 1e-12, "agreement_weight": 0}
+    model = unfitted(**still).fit(X, listener=events.append)
+    assert [e.message for e in events if isinstance(e, Stage)] == [
+        "Round 1 of 1: groups of a mixture"
+    ]
+    assert len(set(zip(model.labels_.tolist(), kinds.tolist(), strict=True))) == 3
+    latents = model.transform(X)
+    groups = GaussianMixture(3, covariance_type="diag", random_state=0).fit_predict(latents)
+    pairs = sorted(set(zip(model.labels_.tolist(), groups.tolist(), strict=True)))
+    assert len(pairs) == 3
+    means = np.array([latents[groups == group].mean(axis=0) for _, group in pairs])
+    # Targets are certain but for a hundredth.
+    np.testing.assert_allclose(model.mixture_.means_, means, atol=0.05 * np.abs(means).max())
+
+
+def test_the_weight_of_the_kl_term_may_be_the_rounds_own(fitted):
+    _, _, X, _ = fitted
+    heavy, light = (unfitted(kl_weight=weight).fit(X) for weight in (4.0, 0.01))
+    assert heavy.vae_.history_[-1].train.kl < light.vae_.history_[-1].train.kl
+    theirs = unfitted(vae={"kl_weight": 0.5}).fit(X)
+    same(theirs, unfitted(vae={"kl_weight": 0.5}, kl_weight=0.5).fit(X))
+
+
 def test_more_rows_than_the_graph_holds_are_trained_on_without_a_group(fitted):
     _, _, X, kinds = fitted
     few = unfitted(max_graph_rows=100).fit(X)
@@ -208,6 +235,8 @@ def test_as_many_rows_as_components_are_taken():
         ({"learning_rate": 0}, "learning_rate=0"),
         ({"agreement_weight": -1}, "agreement_weight=-1"),
         ({"n_neighbors": 0}, "n_neighbors=0"),
+        ({"kl_weight": -1}, "kl_weight=-1"),
+        ({"groups": "forest"}, "groups='forest'"),
         ({"n_walk_steps": (20, 0)}, "n_walk_steps=0"),
         ({"n_walk_steps": ()}, "n_walk_steps=()"),
         ({"n_walk_steps": 20}, "n_walk_steps=20"),

@@ -8,6 +8,7 @@ import pytest
 from latentmix import VAE, Refinement
 from latentmix.errors import MissingError, RecipeError
 from latentmix.estimators.latent_mixture import LATENTS
+from latentmix.estimators.refinement import GROUPS
 from latentmix.kernels.families import GAUSSIAN
 from latentmix.kernels.warp import Warps
 from latentmix.models.likelihoods import LIKELIHOODS
@@ -49,7 +50,7 @@ def changed(recipe, other):
 
 
 def test_the_default_recipe_stands_first_among_the_shipped():
-    assert recipe_names() == ("default", "quick", "seed", "seed-literal")
+    assert recipe_names() == ("default", "quick", "seed", "seed-literal", "vade")
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -76,6 +77,17 @@ def test_the_literal_seed_keeps_architecture_and_loss_and_takes_relu_at_its_word
     kept = {"latent_dim", "hidden_dims", "kl_weight", "batch_size", "max_epochs", "learning_rate"}
     assert changed(seed, literal).isdisjoint(f"vae.{key}" for key in kept)
     assert literal.mixture.n_components == 10
+
+
+def test_vade_is_as_its_authors_published_it():
+    vade = load_recipe("vade")
+    assert (vade.vae.hidden_dims, vade.vae.latent_dim) == ([500, 500, 2000], 10)
+    assert (vade.vae.kl_weight, vade.vae.batch_size) == (0.0, 100)
+    how = vade.refinement
+    assert (how.n_rounds, how.epochs, how.learning_rate) == (1, 300, 2e-3)
+    assert (how.groups, how.kl_weight, how.agreement_weight) == ("mixture", 1.0, 0.0)
+    assert not any(asdict(vade.warps).values())
+    assert vade.mixture.covariance_type == "diag"
 
 
 def test_a_recipe_cannot_be_changed_in_place():
@@ -357,6 +369,7 @@ def test_the_other_recipes_fit_the_mixture_after_the_network(name):
         ("mixture", "covariance_type", GAUSSIAN),
         ("mixture", "init_params", [name for name in INITIALISATIONS if name != "labels"]),
         ("latent_mixture", "latents", LATENTS),
+        ("refinement", "groups", GROUPS),
     ],
 )
 def test_recipes_take_every_registered_name_and_no_other(section, key, registry):

@@ -182,8 +182,7 @@ class LatentMixture(
             self.latents_ = self._latents(X, draw_seed)
             self.mixture_ = mixture.fit(self.latents_, listener=listener)
         else:
-            n_components = int(mixture.n_components)
-            found = refined(vae, self.refinement, X, n_components, refinement_seed, around)
+            found = refined(vae, self.refinement, X, mixture, refinement_seed, around)
             self.vae_ = vae
             self.latents_ = self._latents(X, draw_seed)
             self.mixture_ = found.as_mixture(mixture, self.latents_)

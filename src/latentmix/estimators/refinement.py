@@ -1,4 +1,4 @@
-"""Network and mixture trained together, with neighbours for a teacher: a `LatentMixture`'s rounds.
+"""Network and mixture trained together: a `LatentMixture`'s rounds.
 
 A VAE keeps whatever tells images apart, how things are drawn as much as what. Each round asks the
 latents which rows hang together, and trains the network so that the mixture sees it, too:
@@ -13,6 +13,9 @@ latents which rows hang together, and trains the network so that the mixture see
 The next round's graph is drawn over latents in which the groups lie apart and warps no longer
 count, and mends what the last one got wrong. What is left at the end is one model: the graph is
 needed no more, and new rows are answered by encoder and mixture alone.
+
+With groups from EM in place of the graph's, one round, and no weight on them beyond the start, this
+is VaDE as it was published: the recipe `vade`.
 """
 
 from __future__ import annotations
@@ -25,15 +28,15 @@ from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Float
-from sklearn.base import BaseEstimator
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, clone
 
 from latentmix.data import Rows
 from latentmix.errors import ParameterError
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.mixture import STARTS
 from latentmix.estimators.vae import VAE, Keeper, nowhere
-from latentmix.estimators.validation import check_number
+from latentmix.estimators.validation import check_choice, check_number
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.kernels.diffusion import diffusion_clusters
 from latentmix.kernels.warp import Warps
@@ -48,6 +51,9 @@ DOUBT: Final = 0.01
 
 # Features for each nat of weight on the targets, under 'auto': 98 for MNIST's 784.
 FEATURES_PER_AGREEMENT: Final = 8
+
+# What a round may begin from.
+GROUPS: Final = ("graph", "mixture")
 
 Counted = TypeVar("Counted", bound=EpochEnd | Steps)
 
@@ -75,6 +81,11 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     agreement_weight : float or 'auto', default='auto'
         Weight of the cross entropy from a row's group to p(k|z), in nats, beside the ELBO. Auto:
         an eighth of the number of features, as the ELBO grows with them.
+    kl_weight : float, optional
+        Weight of the KL term to the mixture in the rounds; None: the VAE's.
+    groups : {'graph', 'mixture'}, default='graph'
+        What a round begins from: groups along a graph of neighbours, or the components of the
+        mixture fitted to the latents by EM.
     n_neighbors : int, default=15
         Neighbours of each row in the graph.
     n_walk_steps : sequence of int, default=(20, 5)
@@ -103,6 +114,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         min_steps: int = 400,
         learning_rate: float = 1e-3,
         agreement_weight: float | str = "auto",
+        kl_weight: float | None = None,
+        groups: str = "graph",
         n_neighbors: int = 15,
         n_walk_steps: Sequence[int] = (20, 5),
         max_graph_rows: int = 60_000,
@@ -114,6 +127,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         self.min_steps = min_steps
         self.learning_rate = learning_rate
         self.agreement_weight = agreement_weight
+        self.kl_weight = kl_weight
+        self.groups = groups
         self.n_neighbors = n_neighbors
         self.n_walk_steps = n_walk_steps
         self.max_graph_rows = max_graph_rows
@@ -141,6 +156,9 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         check_number("learning_rate", self.learning_rate, above=0)
         if self.agreement_weight != "auto":
             check_number("agreement_weight", self.agreement_weight, least=0)
+        if self.kl_weight is not None:
+            check_number("kl_weight", self.kl_weight, least=0)
+        check_choice("groups", self.groups, GROUPS)
         if self.warps is not None and len(self.warps) != len(Warps._fields):
             raise ParameterError(
                 f"warps={self.warps!r} holds {len(self.warps)} amounts. Expected "
@@ -229,7 +247,7 @@ class Found(NamedTuple):
 
 
 def refined(
-    vae: VAE, how: Refinement, X: Rows, n_components: int, seed: int, around: Surroundings
+    vae: VAE, how: Refinement, X: Rows, mixture: GaussianMixture, seed: int, around: Surroundings
 ) -> Found:
     """Train a VAE, then its network on with a mixture for its prior; return that mixture.
 
@@ -240,7 +258,8 @@ def refined(
     how : Refinement
     X : (N, D)
         Rows as its `fit` takes them.
-    n_components : int
+    mixture : GaussianMixture
+        Not fitted: of so many diagonal components, and by such an EM where `how.groups` asks it.
     seed : int
     around : Surroundings
 
@@ -260,11 +279,14 @@ def refined(
     held_out = None if held_out is None else vae._prepared(held_out)
     prior: MixturePrior | None = None
     for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
-        around.listener(
-            Stage(f"Round {number} of {how.n_rounds}: groups along a graph of neighbours")
-        )
+        source = "along a graph of neighbours" if how.groups == "graph" else "of a mixture"
+        around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {source}"))
         latents = vae.transform(X)
-        targets = groups_of(latents, how, n_components, graph_seed)
+        if how.groups == "graph":
+            targets = groups_of(latents, how, int(mixture.n_components), graph_seed)
+        else:
+            em = clone(mixture).set_params(random_state=graph_seed)
+            targets = targets_of(em.fit(latents).predict(latents), int(mixture.n_components))
         training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
         training.targets = targets
         keeper = None if around.keeper is None else around.keeper.of_round(number)
@@ -292,7 +314,7 @@ def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
 def groups_of(
     latents: Float[np.ndarray, "N L"], how: Refinement, n_components: int, seed: int
 ) -> Float[np.ndarray, "N K"]:
-    """Return what p(k|x) is to be: certain but for a little doubt; zeros outside the graph."""
+    """Return what p(k|x) is to be, from groups along a graph; zeros outside the graph."""
     random = np.random.RandomState(seed)
     n_rows = len(latents)
     chosen = np.arange(n_rows)
@@ -306,8 +328,14 @@ def groups_of(
         tuple(map(int, how.n_walk_steps)),
     )
     targets = np.zeros((n_rows, n_components), np.float32)
-    targets[chosen] = DOUBT / n_components
-    targets[chosen, groups] += 1 - DOUBT
+    targets[chosen] = targets_of(groups, n_components)
+    return targets
+
+
+def targets_of(groups: Int[np.ndarray, " N"], n_components: int) -> Float[np.ndarray, "N K"]:
+    """Return what p(k|x) is to be: the row's group, certain but for a little doubt."""
+    targets = np.full((len(groups), n_components), DOUBT / n_components, np.float32)
+    targets[np.arange(len(groups)), groups] += 1 - DOUBT
     return targets
 
 
@@ -331,7 +359,7 @@ def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior
         batch_size=min(int(vae.batch_size), len(rows)),
         learning_rate=float(how.learning_rate),
         schedule="cosine",
-        kl_weight=vae.kl_weight_,
+        kl_weight=vae.kl_weight_ if how.kl_weight is None else float(how.kl_weight),
         kl_warmup=0.0,
         latent_dim=vae.architecture_.latent_dim,
         n_rows=len(rows),

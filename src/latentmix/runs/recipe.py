@@ -71,9 +71,11 @@ class RefinementSection:
     min_steps: Annotated[int, Field(ge=0)]
     learning_rate: Positive
     agreement_weight: NotNegative | Literal["auto"]
+    groups: Literal["graph", "mixture"]
     n_neighbors: Count
     n_walk_steps: Annotated[list[Count], Field(min_length=1)]
     max_graph_rows: Annotated[int, Field(ge=100)]
+    kl_weight: NotNegative | None = None
 
 
 @dataclass(frozen=True, config=_strict)
