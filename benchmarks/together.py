@@ -41,7 +41,7 @@ CASES = {
     "table of 64 features, wide": Case(2_000, 64, (256, 128), 12, 128, 96, images=False),
     "16x16 images": Case(2_000, 256, (256, 128, 64, 32), 12, 128, 64),
     "MNIST, the `seed` recipe's": Case(640, 784, SEED_WIDTHS, 8, 32, 20),
-    "MNIST, the `default` recipe's": Case(2_560, 784, SEED_WIDTHS, 12, 128, 20),
+    "MNIST, the `quick` recipe's": Case(2_560, 784, SEED_WIDTHS, 12, 128, 20),
 }
 
 

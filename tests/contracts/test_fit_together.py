@@ -92,7 +92,7 @@ def test_auto_trains_large_networks_one_after_another(images, monkeypatch):
     monkeypatch.setattr(module, "run_together", refuse)
     with pytest.raises(AssertionError):
         fit_together([vae(), vae()], images)
-    fit_together([vae(hidden_dims=(400, 64), max_epochs=1) for _ in range(2)], images)
+    fit_together([vae(hidden_dims=(3200, 64), max_epochs=1) for _ in range(2)], images)
 
 
 @pytest.mark.parametrize("vmap", [True, False])

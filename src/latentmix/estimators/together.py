@@ -19,7 +19,7 @@ from latentmix.training.vae_together import TRACED, run_together
 
 # Beyond so many parameters a network's steps are bound by its matrix products, which train no
 # faster side by side (docs/log.md, "several VAEs at once").
-MOST_PARAMETERS = 30_000
+MOST_PARAMETERS = 200_000
 
 # What estimators trained together may differ in; what is printed is not printed here.
 MAY_DIFFER = {*TRACED, "random_state", "verbose"}
@@ -40,7 +40,7 @@ def fit_together(vaes: Sequence[VAE], X: Any, *, vmap: bool | str = "auto") -> l
         Rows, as `VAE.fit` takes them; where they are trained side by side, they are held in memory.
     vmap : bool or 'auto', default='auto'
         Train all side by side in the same compiled steps, or one after another. Auto: side by
-        side for networks of up to 30,000 parameters, for which that is faster.
+        side for networks of up to 200,000 parameters, for which that is faster.
 
     Returns
     -------
