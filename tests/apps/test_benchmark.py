@@ -73,6 +73,22 @@ def test_a_picture_shows_every_seed_of_every_method(draw, tmp_path):
         assert sum(len(line.get_xdata()) for line in dots) == 39
 
 
+@pytest.mark.parametrize(("draw", "axis"), [(accuracy, "x"), (time, "x"), (time, "y")])
+def test_ticks_tell_values_near_each_other_apart(draw, axis):
+    found = [(0.969, 228.0), (0.979, 240.0), (0.982, 303.0)]
+    rows = [
+        row(seed=seed, accuracy=accuracy, fit_seconds=seconds)
+        for seed, (accuracy, seconds) in enumerate(found)
+    ]
+    figure = draw(rows)
+    figure.draw_without_rendering()
+    (one,) = [axes for axes in figure.axes if axes.get_visible()]
+    low, high = one.get_xlim() if axis == "x" else one.get_ylim()
+    ticks = one.xaxis.get_major_ticks() if axis == "x" else one.yaxis.get_major_ticks()
+    said = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high]
+    assert len(said) == len(set(said)) >= 3
+
+
 def test_a_table_with_a_label_column_is_compared_and_has_densities(latentmix, tmp_path):
     rng = np.random.RandomState(0)
     kinds = np.arange(90) % 3

@@ -100,6 +100,10 @@ def write_page(folder: Path) -> list[Summary]:
     return summaries
 
 
+# As many digits as tell the ticks apart.
+_PERCENT: Final = ticker.FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
+
+
 def accuracy(rows: Sequence[Row]) -> Figure:
     """Accuracy of each method, a point a seed, a bar at the mean; a panel a data set."""
     panels = _by_data(rows)
@@ -121,7 +125,8 @@ def accuracy(rows: Sequence[Row]) -> Figure:
         one.set_yticks(range(len(names)), names)
         one.set(ylim=(len(names) - 0.4, -0.6), title=data, xlabel="accuracy, test rows")
         one.tick_params(axis="y", length=0)
-        one.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+        one.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        one.xaxis.set_major_formatter(_PERCENT)
         one.grid(color="#e4e4e4", linewidth=0.8, axis="x")
         one.set_axisbelow(True)
         one.label_outer(remove_inner_ticks=True)
@@ -144,10 +149,12 @@ def time(rows: Sequence[Row]) -> Figure:
             seconds = [max(run.fit_seconds, 1e-3) for run in runs]
             accuracies = [run.accuracy for run in runs]
             one.plot(seconds, accuracies, ls="", marker=marker, color=colour, ms=5, alpha=0.8)
-        one.set_xscale("log")
+        seconds = [run.fit_seconds for runs in found.values() for run in runs]
+        if max(seconds) > 10 * min(seconds):
+            one.set_xscale("log")
+            one.xaxis.set_minor_formatter(ticker.NullFormatter())
         one.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        one.xaxis.set_minor_formatter(ticker.NullFormatter())
-        one.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+        one.yaxis.set_major_formatter(_PERCENT)
         one.set(title=data, xlabel="seconds to fit", ylabel="accuracy, test rows")
         one.grid(color="#e4e4e4", linewidth=0.8)
         one.set_axisbelow(True)
