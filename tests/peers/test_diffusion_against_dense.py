@@ -13,6 +13,12 @@ def graph():
     return neighbour_graph(np.random.RandomState(0).randn(N_ROWS, 3), 10)
 
 
+@pytest.fixture(autouse=True)
+def lanczos(monkeypatch):
+    """These graphs are so small that the dense decomposition would be taken."""
+    monkeypatch.setattr("latentmix.kernels.diffusion.ROWS_WITHOUT_LANCZOS", 0)
+
+
 def normalised(graph):
     lengths = 1 / np.sqrt(graph.toarray().sum(axis=1))
     return lengths[:, None] * graph.toarray() * lengths

@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from sklearn.neighbors import NearestNeighbors
 
 from latentmix.kernels.crew import Crew
@@ -43,6 +43,9 @@ LEAST_SCALE: Final = 1e-3
 # Groups may cut this share of the graph's weight more than others and be taken for more even: so
 # large and small groups that lie apart stay whole, which modularity alone would halve and join.
 CUT_SLACK: Final = 0.02
+
+# Of so few rows all eigenvectors are found at once, which takes a moment and always ends.
+ROWS_WITHOUT_LANCZOS: Final = 1000
 
 # Eigenvectors that Lanczos is asked for to learn whether it has missed any.
 VECTORS_TO_ASK_FOR: Final = 4
@@ -142,7 +145,7 @@ def slowest_ways(
     lengths = 1 / np.sqrt(np.asarray(graph.sum(axis=1)).ravel())
     scale = sparse.diags(lengths)
     normalised = sparse.csr_matrix(scale @ graph @ scale)
-    if n_ways >= n_rows - 1:  # too few rows for Lanczos
+    if n_rows <= max(ROWS_WITHOUT_LANCZOS, n_ways + 1):
         values, vectors = np.linalg.eigh(normalised.toarray())
         return values[-n_ways:], vectors[:, -n_ways:]
     return _leading(normalised, n_ways, random.uniform(0.5, 1.5, n_rows))
@@ -176,7 +179,8 @@ def _leading(
         rest = LinearOperator(matrix.shape, matvec=without, dtype=np.float64)
         start = np.random.RandomState(len(start)).permutation(start)
         more, theirs = _lanczos(rest, min(n_vectors, VECTORS_TO_ASK_FOR), start)
-        larger = more > values[0] + EIGENVALUE_TOLERANCE
+        least = values[0] + EIGENVALUE_TOLERANCE if len(values) == n_vectors else -np.inf
+        larger = more > least
         if not larger.any():
             return values, vectors
         values = np.append(values, more[larger])
@@ -187,10 +191,17 @@ def _leading(
 def _lanczos(
     matrix: Any, n_vectors: int, start: np.ndarray
 ) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, "N V"]]:
-    """Return the largest eigenvalues that are found from a start, ascending, and their vectors."""
-    found: tuple[np.ndarray, np.ndarray] = eigsh(
-        matrix, k=n_vectors, which="LA", tol=EIGENVALUE_TOLERANCE, v0=start
-    )
+    """Return the largest eigenvalues that are found from a start, ascending, and their vectors.
+
+    Where many are nearly equal some may not be found in time.
+    """
+    try:
+        found: tuple[np.ndarray, np.ndarray] = eigsh(
+            matrix, k=n_vectors, which="LA", tol=EIGENVALUE_TOLERANCE, v0=start
+        )
+    except ArpackNoConvergence as stopped:
+        order = np.argsort(stopped.eigenvalues)
+        return stopped.eigenvalues[order], stopped.eigenvectors[:, order]
     return found
 
 
