@@ -1,5 +1,8 @@
 """Rows through a compiled function block by block: what is joined, and how much is held."""
 
+import threading
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -58,19 +61,68 @@ def test_what_becomes_of_a_block_decides_the_dtype_and_the_shape():
     np.testing.assert_array_equal(found, np.full(29, 3.0))
 
 
-def test_the_next_block_is_under_way_before_a_block_is_waited_for():
-    order = []
-
-    def asked(fixed, x):
-        order.append("ask")
-        return x
+def test_blocks_are_under_way_together_and_no_more_than_said():
+    together = threading.Barrier(blocks.N_UNDER_WAY, timeout=60)
+    at_work, most = [], []
 
     def answered(x):
-        order.append("answer")
+        at_work.append(None)
+        most.append(len(at_work))
+        if x[0] > 0:  # the first block comes alone
+            together.wait()
+        at_work.pop()
         return x
 
-    map_blocks(asked, None, np.zeros((4 * SIZE, 1), np.float32), then=answered)
-    assert order == ["ask", *["ask", "answer"] * 3, "answer"]
+    x = np.arange((1 + 4 * blocks.N_UNDER_WAY) * SIZE, dtype=np.float32)
+    found = map_blocks(lambda _, x: x, None, x, then=answered)
+    np.testing.assert_array_equal(found, x)
+    assert max(most) == blocks.N_UNDER_WAY
+
+
+def test_rows_are_read_in_order_and_by_one_thread_at_a_time():
+    class Read:
+        """Rows whose reading two threads at once would spoil."""
+
+        def __init__(self):
+            self.read, self.reading = [], threading.Lock()
+
+        def __len__(self):
+            return 40 * SIZE
+
+        def __getitem__(self, block):
+            assert self.reading.acquire(blocking=False)
+            self.read.append(block.start)
+            time.sleep(0.001)
+            self.reading.release()
+            return np.zeros((SIZE, 1), np.float32)
+
+    rows = Read()
+    map_blocks(lambda _, x: x, None, rows)
+    assert rows.read == list(range(0, 40 * SIZE, SIZE))
+
+
+@pytest.mark.parametrize("where", [0, 3])
+def test_an_error_reaches_the_caller_and_stops_the_rest(where):
+    asked = []
+
+    def failing(x):
+        asked.append(x[0])
+        if x[0] == where * SIZE:
+            raise ZeroDivisionError
+        return x
+
+    x = np.arange(100 * SIZE, dtype=np.float32)
+    with pytest.raises(ZeroDivisionError):
+        map_blocks(lambda _, x: x, None, x, then=failing)
+    assert len(asked) < 100
+
+
+def test_answers_have_the_same_bits_however_many_are_under_way(rows, monkeypatch):
+    vae = VAE(hidden_dims=(16,), latent_dim=2, max_epochs=1, min_steps=0)
+    model = LatentMixture(mixture=GaussianMixture(2), vae=vae, random_state=0).fit(rows)
+    together = model.score_samples(rows)
+    monkeypatch.setattr(blocks, "N_UNDER_WAY", 1)
+    np.testing.assert_array_equal(model.score_samples(rows), together)
 
 
 @pytest.fixture(scope="module")
