@@ -1,14 +1,16 @@
 """Trackers: a training's numbers arrive under their names; a missing package says how to get it."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from latentmix import VAE, GaussianMixture
-from latentmix.apps.trackers import MLflow, TensorBoard, WeightsAndBiases
+from latentmix.apps.trackers import MLflow, TensorBoard, WeightsAndBiases, scalars_of
 from latentmix.errors import MissingError
+from latentmix.training.events import Averages, Components, EpochEnd
 
 
 @pytest.fixture
@@ -56,6 +58,15 @@ def test_a_trainings_numbers_arrive(logged, name):
     for iteration, bound in enumerate(mixture.lower_bounds_, 1):
         assert found["em/2/0/log_likelihood", iteration] == bound
     assert len(found) == len(logged) == 2 * 6 + mixture.n_iter_
+
+
+def test_the_use_of_components_is_told_by_name():
+    averages = Averages(1.0, 2.0, 3.0)
+    plain = EpochEnd(4, 9, averages, None, 1.0)
+    assert not any(name.startswith("components") for name in scalars_of(plain)[1])
+    step, scalars = scalars_of(replace(plain, components=Components((0.5, 0.5, 0.0), 0.25)))
+    assert (step, scalars["components/entropy"]) == (4, 0.25)
+    assert scalars["components/in_use"] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -104,10 +104,32 @@ def test_all_epochs_are_counted_from_the_first_on(fitted):
     assert [message.split(":")[0] for message in rounds] == ["Round 1 of 2", "Round 2 of 2"]
 
 
+def test_epochs_of_rounds_say_how_components_are_used(fitted):
+    told = [record.components for record in fitted[0].vae_.history_]
+    assert told[:EPOCHS] == [None] * EPOCHS
+    for components in told[EPOCHS:]:
+        assert sum(components.shares) == pytest.approx(1, rel=1e-4)
+        assert 1 <= components.n_effective <= 3.001
+        assert 0 <= components.entropy <= np.log(3)
+
+
+def test_sharpness_and_balance_reach_the_training():
+    """Of rows without kinds, which leave doubt."""
+    X = np.random.RandomState(0).randint(0, 256, (150, 64)).astype(np.uint8)
+    plain, sharp, even = (
+        unfitted(agreement_weight=0.0, epochs=20, **weights).fit(X).vae_.history_[-1].components
+        for weights in ({}, {"sharpness_weight": 30.0}, {"balance_weight": 30.0})
+    )
+    assert sharp.entropy < plain.entropy
+    assert even.n_effective > plain.n_effective
+
+
 def test_verbose_prints_the_epochs_of_rounds_too(capsys):
     X, _ = images(60)
     assert unfitted().set_params(verbose=1).fit(X).vae_.verbose == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
+    used = ["of 3 components in use, entropy" in line for line in lines]
+    assert used == [False] * EPOCHS + [True] * 4
     assert [line.split(":")[0] for line in lines] == [f"Epoch {n}/12" for n in range(1, 13)]
 
 
@@ -234,6 +256,8 @@ def test_as_many_rows_as_components_are_taken():
         ({"min_steps": -1}, "min_steps=-1"),
         ({"learning_rate": 0}, "learning_rate=0"),
         ({"agreement_weight": -1}, "agreement_weight=-1"),
+        ({"sharpness_weight": -1}, "sharpness_weight=-1"),
+        ({"balance_weight": "much"}, "balance_weight='much'"),
         ({"n_neighbors": 0}, "n_neighbors=0"),
         ({"kl_weight": -1}, "kl_weight=-1"),
         ({"groups": "forest"}, "groups='forest'"),

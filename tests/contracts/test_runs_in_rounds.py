@@ -77,6 +77,8 @@ def test_the_history_is_of_all_trainings_and_no_checkpoint_is_left(finished):
         (epoch, EPOCHS) for epoch in range(1, EPOCHS + 1)
     ]
     assert all(line["validation"] for line in lines)
+    used = [line["components"] for line in lines]
+    assert used[0] is None and len(used[-1]["shares"]) == 3
     assert not list(finished.glob("checkpoint*"))
     assert not (finished / "events.jsonl").exists()
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn.mixture import GaussianMixture as Peer
 from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 
-from latentmix.estimators import Refinement
+from latentmix.estimators import GaussianMixture, Refinement
 from latentmix.estimators.refinement import groups_of, mixture_of
 from latentmix.kernels.elbo import reparameterise
 from latentmix.models.posteriors import Posterior
@@ -89,7 +89,7 @@ def test_the_mixture_of_certain_groups_has_their_moments():
 def test_targets_are_all_but_certain_and_nothing_outside_the_graph():
     z = np.random.RandomState(0).randn(250, L).astype(np.float32)
     z[::2] += 20
-    targets = groups_of(z, Refinement(max_graph_rows=100), 2, 0)
+    targets = groups_of(z, Refinement(max_graph_rows=100), GaussianMixture(2), 0)
     known = targets.sum(axis=1) > 0
     assert known.sum() == 100
     np.testing.assert_allclose(targets[known].sum(axis=1), 1, rtol=1e-6)
@@ -99,5 +99,35 @@ def test_targets_are_all_but_certain_and_nothing_outside_the_graph():
     chosen = targets.argmax(axis=1)
     assert len(set(chosen[known & (np.arange(250) % 2 == 0)])) == 1
     assert len(set(chosen[known])) == 2
-    whole = groups_of(z, Refinement(), 2, 0)
+    whole = groups_of(z, Refinement(), GaussianMixture(2), 0)
     assert (whole.sum(axis=1) > 0).all()
+
+
+def test_a_dead_component_is_half_of_the_fullest_one():
+    """The two halves together have the mean and the variance of the whole."""
+    weights = np.array([0.6, 0.3, 0.1])
+    means, variances = np.array([[1.0, 2.0], [9.0, 9.0], [5.0, 5.0]]), np.ones((3, 2))
+    variances[0] = 0.5, 4.0
+    prior = MixturePrior(weights, means, variances)
+    found = prior.revived(np.array([False, False, True]), np.array([0.65, 0.35, 0.0]))
+    shares = np.exp(found.log_weights) / np.exp(found.log_weights).sum()
+    np.testing.assert_allclose(shares[[0, 2]] / shares[1], 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(found.means[1], prior.means[1])
+    halves = np.asarray(found.means)[[0, 2]]
+    np.testing.assert_allclose(halves.mean(axis=0), means[0], rtol=1e-5)
+    assert halves[0, 1] < means[0, 1] < halves[1, 1]
+    within = np.exp(found.log_variances)[[0, 2]].mean(axis=0)
+    np.testing.assert_allclose(
+        within + halves.var(axis=0), variances[0] + LEAST_VARIANCE, rtol=1e-4
+    )
+
+
+def test_two_dead_components_are_of_two_parents_or_of_one_that_holds_most():
+    prior = MixturePrior(np.ones(4) / 4, np.arange(8.0).reshape(4, 2), np.ones((4, 2)))
+    dead = np.array([True, True, False, False])
+    two = np.asarray(prior.revived(dead, np.array([0, 0, 0.5, 0.5])).means)
+    np.testing.assert_allclose((two[0] + two[2]) / 2, prior.means[2], rtol=1e-5)
+    np.testing.assert_allclose((two[1] + two[3]) / 2, prior.means[3], rtol=1e-5)
+    one = np.asarray(prior.revived(dead, np.array([0, 0, 0.9, 0.1])).means)
+    np.testing.assert_array_equal(one[3], prior.means[3])
+    assert len(np.unique(one, axis=0)) == 4

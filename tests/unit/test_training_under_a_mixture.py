@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
+from latentmix.kernels.consistency import entropy_of_mean
 from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
 from latentmix.models.named_tensors import to_tensors
 from latentmix.models.priors import MixturePrior
@@ -96,6 +98,88 @@ def test_rows_without_a_target_add_nothing(rows):
 def test_a_standard_normal_has_no_use_for_targets(rows):
     model, rule = network(mixture=False), replace(RULE, agreement_weight=7.0)
     assert loss(model, batch_of(rows, TARGETS), rule) == loss(model, batch_of(rows), rule)
+
+
+def test_sharpness_and_balance_are_the_two_halves_of_mutual_information(rows):
+    """I(x; k) = H(k) - H(k|x), at the batch's draws, less what padding would add."""
+    model, batch = network(), batch_of(rows)
+    batch = batch._replace(weights=jnp.asarray(np.arange(N) < 70, jnp.float32))
+    z = model.terms(prepare(batch.rows), batch.noise).z[:70]
+    shares = np.exp(np.asarray(model.prior.log_responsibilities(z), np.float64))
+    information = scipy.stats.entropy(shares.mean(axis=0)) - scipy.stats.entropy(shares.T).mean()
+    assert information > 0.05
+    rule = replace(RULE, sharpness_weight=3.0, balance_weight=3.0)
+    found = loss(model, batch, RULE) - loss(model, batch, rule)
+    assert found == pytest.approx(3.0 * information, rel=1e-3)
+    sharp = loss(model, batch, replace(RULE, sharpness_weight=3.0)) - loss(model, batch, RULE)
+    assert sharp == pytest.approx(3.0 * scipy.stats.entropy(shares.T).mean(), rel=1e-3)
+
+
+def test_an_unused_component_has_a_finite_gradient():
+    def balance(means):
+        prior = MixturePrior(np.ones(2) / 2, np.zeros((2, 1)), np.ones((2, 1)))
+        prior = eqx.tree_at(lambda prior: prior.means, prior, means)
+        answers = prior.log_responsibilities(jnp.zeros((4, 1)))
+        return entropy_of_mean(answers, jnp.ones(4))
+
+    far = jnp.array([[0.0], [1e3]])
+    assert float(balance(far)) == pytest.approx(0.0, abs=1e-6)
+    assert np.isfinite(jax.grad(balance)(far)).all()
+
+
+def test_sharpness_makes_rows_certain_and_balance_uses_every_component(rows):
+    def shares_after(**weights):
+        rule = replace(RULE, n_epochs=60, **weights)
+        return train(rows, None, rule).history[-1].components
+
+    plain, sharp = shares_after(), shares_after(sharpness_weight=20.0)
+    assert sharp.entropy < plain.entropy / 2
+    balanced = shares_after(sharpness_weight=20.0, balance_weight=40.0)
+    assert balanced.n_effective > max(2.9, sharp.n_effective)
+
+
+def test_an_epoch_tells_how_its_rows_were_shared(rows):
+    """In shares and entropy at the steps' own draws: of a network at a standstill, on average."""
+    still = replace(RULE, learning_rate=1e-12, n_epochs=60)
+    told = [record.components for record in train(rows, TARGETS, still).history]
+    model = network()
+    draws = [batch_of(rows, seed=seed).noise for seed in range(60)]
+    z = jnp.concatenate([model.terms(prepare(jnp.asarray(rows)), noise).z for noise in draws])
+    shares = np.exp(np.asarray(model.prior.log_responsibilities(z)))
+    seen = np.mean([components.shares for components in told], axis=0)
+    np.testing.assert_allclose(seen, shares.mean(axis=0), atol=0.01)
+    entropy = np.mean([components.entropy for components in told])
+    assert entropy == pytest.approx(scipy.stats.entropy(shares.T).mean(), abs=0.01)
+    last = told[-1]
+    assert last.n_effective == pytest.approx(np.exp(scipy.stats.entropy(last.shares)), rel=1e-4)
+    assert train_plain(rows).history[-1].components is None
+
+
+def train_plain(rows):
+    training = vae_loop.start(replace(RULE, n_epochs=1), named_keys(3), network(mixture=False))
+    vae_loop.run(training, rows, None, nobody, lambda training, *, at_once=False: None)
+    return training
+
+
+def far_component():
+    """Return a network whose last component stands where no row is."""
+    random = np.random.RandomState(1)
+    means = random.randn(K, L)
+    means[-1] = 60.0
+    return network().with_prior(MixturePrior(np.ones(K) / K, means, np.ones((K, L))))
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_component_that_lost_its_rows_begins_anew(rows, dead, monkeypatch):
+    """Of as many rows as it was meant to have; without that, it stays where no row is."""
+    if not dead:
+        monkeypatch.setattr(vae_loop, "DEAD", 0.0)
+    training = vae_loop.start(replace(RULE, n_epochs=20), named_keys(3), far_component())
+    training.targets = TARGETS
+    vae_loop.run(training, rows, None, nobody, lambda training, *, at_once=False: None)
+    first, last = (training.history[at].components.shares[-1] for at in (0, -1))
+    assert first < 1e-3
+    assert last > 0.05 if dead else last < 1e-3
 
 
 def test_without_warps_and_targets_the_objective_is_the_elbos(rows):

@@ -20,17 +20,22 @@ from latentmix.training.events import EmIteration, EpochEnd, Event
 def scalars_of(event: Event) -> tuple[int, dict[str, float]]:
     """Return an event's step and its numbers by name, in nats a row; none of most events.
 
-    Of an epoch `train/objective`, `validation/kl` and so on; of an EM iteration
+    Of an epoch `train/objective`, `validation/kl` and so on, and of a mixture trained with the
+    network `components/in_use` and `components/entropy`; of an EM iteration
     `em/10/0/log_likelihood`, after the number of components and the start's.
     """
     if isinstance(event, EpochEnd):
         parts = {"train": event.train, "validation": event.validation}
-        return event.epoch, {
+        scalars = {
             f"{part}/{name}": value
             for part, averages in parts.items()
             if averages is not None
             for name, value in asdict(averages).items()
         }
+        if event.components is not None:
+            scalars["components/in_use"] = event.components.n_effective
+            scalars["components/entropy"] = event.components.entropy
+        return event.epoch, scalars
     if isinstance(event, EmIteration):
         name = f"em/{event.n_components}/{event.start}/log_likelihood"
         return event.iteration, {name: event.log_likelihood}

@@ -52,8 +52,8 @@ DOUBT: Final = 0.01
 # Features for each nat of weight on the targets, under 'auto': 98 for MNIST's 784.
 FEATURES_PER_AGREEMENT: Final = 8
 
-# What a round may begin from.
-GROUPS: Final = ("graph", "mixture")
+# What a round may begin from, and how that is told.
+GROUPS: Final = {"graph": "along a graph of neighbours", "mixture": "of a mixture"}
 
 Counted = TypeVar("Counted", bound=EpochEnd | Steps)
 
@@ -81,6 +81,11 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     agreement_weight : float or 'auto', default='auto'
         Weight of the cross entropy from a row's group to p(k|z), in nats, beside the ELBO. Auto:
         an eighth of the number of features, as the ELBO grows with them.
+    sharpness_weight : float, default=0.0
+        Weight of the entropy of p(k|z), in nats: rows are to be certain.
+    balance_weight : float, default=0.0
+        Weight of the entropy of a batch's mean p(k|z), in nats, which is to be large: all
+        components are to be used alike.
     kl_weight : float, optional
         Weight of the KL term to the mixture in the rounds; None: the VAE's.
     groups : {'graph', 'mixture'}, default='graph'
@@ -114,6 +119,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         min_steps: int = 400,
         learning_rate: float = 1e-3,
         agreement_weight: float | str = "auto",
+        sharpness_weight: float = 0.0,
+        balance_weight: float = 0.0,
         kl_weight: float | None = None,
         groups: str = "graph",
         n_neighbors: int = 15,
@@ -127,6 +134,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         self.min_steps = min_steps
         self.learning_rate = learning_rate
         self.agreement_weight = agreement_weight
+        self.sharpness_weight = sharpness_weight
+        self.balance_weight = balance_weight
         self.kl_weight = kl_weight
         self.groups = groups
         self.n_neighbors = n_neighbors
@@ -156,6 +165,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         check_number("learning_rate", self.learning_rate, above=0)
         if self.agreement_weight != "auto":
             check_number("agreement_weight", self.agreement_weight, least=0)
+        for name in ("sharpness_weight", "balance_weight"):
+            check_number(name, getattr(self, name), least=0)
         if self.kl_weight is not None:
             check_number("kl_weight", self.kl_weight, least=0)
         check_choice("groups", self.groups, GROUPS)
@@ -279,14 +290,9 @@ def refined(
     held_out = None if held_out is None else vae._prepared(held_out)
     prior: MixturePrior | None = None
     for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
-        source = "along a graph of neighbours" if how.groups == "graph" else "of a mixture"
-        around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {source}"))
+        around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {GROUPS[how.groups]}"))
         latents = vae.transform(X)
-        if how.groups == "graph":
-            targets = groups_of(latents, how, int(mixture.n_components), graph_seed)
-        else:
-            em = clone(mixture).set_params(random_state=graph_seed)
-            targets = targets_of(em.fit(latents).predict(latents), int(mixture.n_components))
+        targets = groups_of(latents, how, mixture, graph_seed)
         training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
         training.targets = targets
         keeper = None if around.keeper is None else around.keeper.of_round(number)
@@ -312,9 +318,16 @@ def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
 
 
 def groups_of(
-    latents: Float[np.ndarray, "N L"], how: Refinement, n_components: int, seed: int
+    latents: Float[np.ndarray, "N L"], how: Refinement, mixture: GaussianMixture, seed: int
 ) -> Float[np.ndarray, "N K"]:
-    """Return what p(k|x) is to be, from groups along a graph; zeros outside the graph."""
+    """Return what p(k|x) is to be, from as many groups as the mixture has components.
+
+    Rows outside the graph have zeros.
+    """
+    n_components = int(mixture.n_components)
+    if how.groups == "mixture":
+        em = clone(mixture).set_params(random_state=seed)
+        return targets_of(em.fit(latents).predict(latents), n_components)
     random = np.random.RandomState(seed)
     n_rows = len(latents)
     chosen = np.arange(n_rows)
@@ -369,6 +382,8 @@ def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior
         warps=None if warps is None else Warps(*(float(amount) for amount in warps)),
         image_shape=None if how.image_shape is None else tuple(map(int, how.image_shape)),
         agreement_weight=n_features / FEATURES_PER_AGREEMENT if weight == "auto" else float(weight),
+        sharpness_weight=float(how.sharpness_weight),
+        balance_weight=float(how.balance_weight),
     )
     with jax.enable_x64(False):
         return start(rule, named_keys(seed), copied(vae.network_.with_prior(prior)))

@@ -12,9 +12,16 @@ def epoch_text(event: EpochEnd) -> str:
     """Return the averages of an epoch in one line, in nats a row."""
     train, held_out = event.train, event.validation
     validation = "" if held_out is None else f", validation {held_out.objective:.2f}"
+    used = event.components
+    components = (
+        ""
+        if used is None
+        else f", {used.n_effective:.1f} of {len(used.shares)} components in use, entropy "
+        f"{used.entropy:.2f}"
+    )
     return (
         f"objective {train.objective:.2f} nats (reconstruction {train.reconstruction:.2f}, "
-        f"KL {train.kl:.2f}){validation}"
+        f"KL {train.kl:.2f}){validation}{components}"
     )
 
 

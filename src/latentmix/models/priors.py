@@ -66,3 +66,38 @@ class MixturePrior(eqx.Module):
     def log_responsibilities(self, z: Float[Array, "B L"]) -> Float[Array, "B K"]:
         """Return log p(k|z)."""
         return jax.nn.log_softmax(self.log_joint(z), axis=1)
+
+    def revived(self, dead: np.ndarray, shares: np.ndarray) -> MixturePrior:
+        """Return the mixture with each dead component begun anew as half of a living one.
+
+        The component that holds the most rows is cut at its mean, across its widest dimension:
+        either half has the mean and the variance of half a normal there, and half of the weight.
+
+        Parameters
+        ----------
+        dead : (K,) of bool
+            Not all of them.
+        shares : (K,)
+            The rows that each holds, as shares of all.
+        """
+        weights = np.asarray(jax.nn.softmax(self.log_weights), np.float64)
+        means, held = np.array(self.means), np.where(dead, 0.0, shares)
+        log_variances = np.array(self.log_variances)
+        for component in np.flatnonzero(dead):
+            parent = int(held.argmax())
+            widest = int(log_variances[parent].argmax())
+            aside = np.sqrt(2 / np.pi * np.exp(log_variances[parent, widest]))
+            log_variances[parent, widest] += np.log(1 - 2 / np.pi)
+            for array in (means, log_variances):
+                array[component] = array[parent]
+            means[parent, widest] -= aside
+            means[component, widest] += aside
+            for whole in (weights, held):
+                whole[parent] /= 2
+                whole[component] = whole[parent]
+        log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
+        changed = (jnp.asarray(means), jnp.asarray(log_variances), log_weights)
+        revived: MixturePrior = eqx.tree_at(
+            lambda prior: (prior.means, prior.log_variances, prior.log_weights), self, changed
+        )
+        return revived

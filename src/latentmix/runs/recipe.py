@@ -71,6 +71,8 @@ class RefinementSection:
     min_steps: Annotated[int, Field(ge=0)]
     learning_rate: Positive
     agreement_weight: NotNegative | Literal["auto"]
+    sharpness_weight: NotNegative
+    balance_weight: NotNegative
     groups: Literal["graph", "mixture"]
     n_neighbors: Count
     n_walk_steps: Annotated[list[Count], Field(min_length=1)]

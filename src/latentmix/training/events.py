@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,27 @@ class Averages:
 
 
 @dataclass(frozen=True)
+class Components:
+    """How a mixture trained with its network shares the rows, means over them.
+
+    Attributes
+    ----------
+    shares : tuple of K floats
+        p(k|z), [0, 1]: how much each component is used.
+    entropy : float
+        Of p(k|z), in nats: how much doubt a row leaves.
+    """
+
+    shares: tuple[float, ...]
+    entropy: float
+
+    @property
+    def n_effective(self) -> float:
+        """How many components of equal use would have shares of the same entropy, [1, K]."""
+        return math.exp(-sum(share * math.log(share) for share in self.shares if share > 0))
+
+
+@dataclass(frozen=True)
 class EpochEnd:
     """An epoch has ended; epochs count from 1, `seconds` since training began."""
 
@@ -54,13 +76,16 @@ class EpochEnd:
     train: Averages
     validation: Averages | None
     seconds: float
+    components: Components | None = None
 
 
 def epoch_end_of(record: dict[str, Any]) -> EpochEnd:
     """Return the event that `dataclasses.asdict` made this record of."""
     parts = {name: record[name] for name in ("train", "validation")}
     averages = {name: None if part is None else Averages(**part) for name, part in parts.items()}
-    return EpochEnd(**{**record, **averages})
+    found = record.get("components")
+    components = found and Components(tuple(found["shares"]), found["entropy"])
+    return EpochEnd(**{**record, **averages, "components": components})
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,26 @@ from latentmix.data import Rows
 from latentmix.data.room import read_at_random
 from latentmix.errors import ParameterError
 from latentmix.models import inference
+from latentmix.models.priors import MixturePrior
 from latentmix.models.vae import Network
-from latentmix.training.events import Averages, EpochEnd, Listener, Steps, StopTraining
+from latentmix.training.events import Averages, Components, EpochEnd, Listener, Steps, StopTraining
 from latentmix.training.interrupts import deliver, held_back
 from latentmix.training.shards import Feed
-from latentmix.training.vae_rule import Keys, Rule, Shard, State, advance, init, kl_weight_at
+from latentmix.training.vae_rule import (
+    Keys,
+    Rule,
+    Shard,
+    State,
+    advance,
+    init,
+    kl_weight_at,
+    no_totals,
+)
 
 SECONDS_PER_CALL = 0.5
+
+# A component is dead once it has so small a part of the rows that it was to have.
+DEAD = 0.05
 
 Tree = TypeVar("Tree")
 
@@ -252,15 +265,37 @@ def _rows_seen(training: Training) -> int:
 def end_epoch(training: Training, validation: Rows | None) -> EpochEnd:
     """Record the averages over the epoch's rows that were seen, and make ready for the next one."""
     rule, n_seen = training.rule, _rows_seen(training)
-    train = Averages(*(float(total) / n_seen for total in training.state.totals))
+    means = [float(total) / n_seen for total in training.state.totals]
+    components = Components(tuple(means[4:]), means[3]) if means[3:] else None
     held_out = None if validation is None else evaluate(training, validation)
-    record = EpochEnd(training.epoch + 1, rule.n_epochs, train, held_out, training.seconds)
+    record = EpochEnd(
+        training.epoch + 1,
+        rule.n_epochs,
+        Averages(*means[:3]),
+        held_out,
+        training.seconds,
+        components,
+    )
     training.history.append(record)
-    training.state = training.state._replace(totals=jnp.zeros(3, jnp.float32))
+    training.state = training.state._replace(totals=no_totals(training.state.network))
     training.epoch, training.step = training.epoch + 1, 0
+    if components is not None and training.epoch < rule.n_epochs:
+        _revive(training, np.array(components.shares))
     if training.patience is not None and training.best_epoch == training.epoch:
         training.best = copied(training.state.network)
     return record
+
+
+def _revive(training: Training, shares: np.ndarray) -> None:
+    """Have components that lost nearly all of their targets' rows begin anew, within others."""
+    network, targets = training.state.network, training.targets
+    if targets is None or not isinstance(network.prior, MixturePrior):
+        return
+    meant = targets.sum(axis=0, dtype=np.float64) / targets.sum(dtype=np.float64)
+    dead = shares < DEAD * meant
+    if dead.any():
+        prior = network.prior.revived(dead, shares)
+        training.state = training.state._replace(network=network.with_prior(prior))
 
 
 def evaluate(training: Training, rows: Rows) -> Averages:

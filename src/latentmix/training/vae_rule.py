@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Shaped
 
+from latentmix.kernels import consistency
 from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
 from latentmix.models.mlp import product
 from latentmix.models.priors import MixturePrior
@@ -32,7 +33,7 @@ from latentmix.training.schedules import learning_rate
 class Rule:
     """How to train: Adam on the mean over a batch of reconstruction + kl_weight * KL.
 
-    With targets of p(k|x) (Shard), their cross entropy times `agreement_weight` is added.
+    Under a mixture prior, what is asked of p(k|x) is added (`kernels.consistency`).
 
     Attributes
     ----------
@@ -56,8 +57,11 @@ class Rule:
     image_shape : tuple of int, optional
         (height, width) or (height, width, channels) of a row; needed for warps.
     agreement_weight : float
-        Weight of the cross entropy from a row's targets to p(k|z), where it has any: of a
-        mixture prior alone.
+        Weight of the cross entropy from a row's targets to p(k|z), where it has any.
+    sharpness_weight : float
+        Weight of p(k|z)'s entropy.
+    balance_weight : float
+        Weight of the entropy of a batch's mean p(k|z), which is to be large.
     """
 
     batch_size: int
@@ -74,6 +78,8 @@ class Rule:
     warps: Warps | None = None
     image_shape: tuple[int, ...] | None = None
     agreement_weight: float = 0.0
+    sharpness_weight: float = 0.0
+    balance_weight: float = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -103,11 +109,15 @@ class Rule:
 
 
 class State(NamedTuple):
-    """Everything a step changes. `totals` sums [reconstruction, kl, objective] over the epoch."""
+    """Everything a step changes.
+
+    `totals` are the epoch's sums of [reconstruction, kl, objective], and under a mixture prior of
+    [entropy of p(k|z), p(1|z), ..., p(K|z)] after them.
+    """
 
     network: Network
     optimiser: optax.OptState
-    totals: Float[Array, " 3"]
+    totals: Float[Array, " T"]
 
 
 class Shard(NamedTuple):
@@ -151,7 +161,14 @@ def _optimiser(rule: Rule) -> optax.GradientTransformation:
 def init(rule: Rule, network: Network) -> State:
     """Return the state before the first step."""
     parameters = eqx.filter(network, eqx.is_inexact_array)
-    return State(network, _optimiser(rule).init(parameters), jnp.zeros(3, jnp.float32))
+    return State(network, _optimiser(rule).init(parameters), no_totals(network))
+
+
+def no_totals(network: Network) -> Float[Array, " T"]:
+    """Return an epoch's sums before its first step."""
+    prior = network.prior
+    n_of_components = 1 + len(prior.log_weights) if isinstance(prior, MixturePrior) else 0
+    return jnp.zeros(3 + n_of_components, jnp.float32)
 
 
 def order_of(rule: Rule, keys: Keys, epoch: int | Array) -> Int[Array, " N"]:
@@ -196,7 +213,7 @@ def kl_weight_at(rule: Rule, step: Array) -> Float[Array, ""]:
 
 
 def objective(network: Network, batch: Shard, rule: Rule, kl_weight: Array) -> tuple[Array, Array]:
-    """Return the batch's mean loss, and the sums [reconstruction, kl, objective] over its rows."""
+    """Return the batch's mean loss, and the sums over its rows that `State.totals` adds up."""
     x = prepare(batch.rows)
     shown = None
     if rule.warps is not None and rule.image_shape is not None and batch.amounts is not None:
@@ -204,10 +221,18 @@ def objective(network: Network, batch: Shard, rule: Rule, kl_weight: Array) -> t
     terms = network.terms(x, batch.noise, shown)
     kl = jnp.sum(terms.kl, axis=1)
     loss = terms.reconstruction + kl_weight * kl
-    if batch.targets is not None and isinstance(network.prior, MixturePrior):
-        log_responsibilities = network.prior.log_responsibilities(terms.z)
-        loss -= rule.agreement_weight * jnp.sum(batch.targets * log_responsibilities, axis=1)
-    sums = product(jnp.stack([terms.reconstruction, kl, loss]), batch.weights)
+    of_components: list[Array] = []
+    if isinstance(network.prior, MixturePrior):
+        answers = network.prior.log_responsibilities(terms.z)
+        entropy = consistency.entropy(answers)
+        if batch.targets is not None:
+            loss += rule.agreement_weight * consistency.cross_entropy(batch.targets, answers)
+        if rule.sharpness_weight:
+            loss += rule.sharpness_weight * entropy
+        if rule.balance_weight:
+            loss -= rule.balance_weight * consistency.entropy_of_mean(answers, batch.weights)
+        of_components = [entropy, *jnp.exp(answers).T]
+    sums = product(jnp.stack([terms.reconstruction, kl, loss, *of_components]), batch.weights)
     return sums[2] / jnp.sum(batch.weights), sums
 
 
