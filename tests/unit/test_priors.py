@@ -7,7 +7,7 @@ from sklearn.mixture import GaussianMixture as Peer
 from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 
 from latentmix.estimators import GaussianMixture, Refinement
-from latentmix.estimators.refinement import groups_of, mixture_of
+from latentmix.estimators.teacher import groups_of, mixture_of
 from latentmix.kernels.elbo import reparameterise
 from latentmix.models.posteriors import Posterior
 from latentmix.models.priors import LEAST_VARIANCE, MixturePrior, StandardNormal

@@ -29,7 +29,8 @@ from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
-from latentmix.estimators.refinement import Refinement, RoundKeeper, Surroundings, refined
+from latentmix.estimators.refinement import Refinement
+from latentmix.estimators.rounds import RoundKeeper, Surroundings, refined
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.vae import SCORE_DRAWS, VAE
 from latentmix.estimators.validation import (

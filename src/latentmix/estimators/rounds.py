@@ -1,0 +1,235 @@
+"""Network and mixture trained together: a `LatentMixture`'s rounds.
+
+A VAE keeps whatever tells images apart, how things are drawn as much as what. Each round asks the
+latents which rows hang together, and trains the network so that the mixture sees it, too:
+
+    graph      groups along the manifold of the latents (`kernels.diffusion`), from which the
+               mixture begins: its weights, means and variances are those of the groups
+    training   the ELBO with that mixture as prior (Jiang et al. 2017, VaDE), plus the cross
+               entropy from each row's group to p(k|z); the encoder sees warped images, and the
+               decoder tells the images as they were (as in IMSAT, Hu et al. 2017, and DynAE,
+               Mrabah et al. 2020, for the clusters)
+
+The next round's graph is drawn over latents in which the groups lie apart and warps no longer
+count, and mends what the last one got wrong. What is left at the end is one model: the graph is
+needed no more, and new rows are answered by encoder and mixture alone.
+
+With groups from EM in place of the graph's, one round, and no weight on them beyond the start, this
+is VaDE as it was published: the recipe `vade`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple, Protocol, Self, TypeVar
+
+import jax
+import numpy as np
+
+from latentmix.data import Rows
+from latentmix.errors import ParameterError
+from latentmix.estimators.gaussian_mixture import GaussianMixture
+from latentmix.estimators.mixture import STARTS
+from latentmix.estimators.refinement import GROUPS, Refinement
+from latentmix.estimators.teacher import groups_of, mixture_of
+from latentmix.estimators.vae import VAE, Keeper, nowhere
+from latentmix.estimators.verbosity import print_epoch
+from latentmix.kernels.warp import Warps
+from latentmix.models.priors import MixturePrior, StandardNormal
+from latentmix.training.events import EpochEnd, Event, Listener, Stage, Steps, all_of
+from latentmix.training.shards import most_shard_rows
+from latentmix.training.vae_loop import Save, Training, copied, run, start
+from latentmix.training.vae_rule import Rule, named_keys
+
+# Features for each nat of weight on the targets, under 'auto': 98 for MNIST's 784.
+FEATURES_PER_AGREEMENT: Final = 8
+
+Counted = TypeVar("Counted", bound=EpochEnd | Steps)
+
+
+class RoundKeeper(Keeper, Protocol):
+    """Keeps a training of several rounds on disk, each round's apart."""
+
+    def of_round(self, number: int) -> Self:
+        """Return the keeper of a round's training."""
+
+
+class Course(NamedTuple):
+    """Where a training stands among several, one after the other: the epochs of all are counted.
+
+    Attributes
+    ----------
+    n_before, n_to_come : int
+        Epochs of the trainings before it and after it.
+    seconds_before : float
+    """
+
+    n_before: int = 0
+    n_to_come: int = 0
+    seconds_before: float = 0.0
+
+    @classmethod
+    def after(cls, history: Sequence[EpochEnd], n_to_come: int) -> Course:
+        """Return the course of a training that goes on from a history."""
+        return cls(len(history), n_to_come, history[-1].seconds if history else 0.0)
+
+    def of(self, event: Counted) -> Counted:
+        """Return an event of the training as one of the whole."""
+        return replace(
+            event,
+            epoch=event.epoch + self.n_before,
+            n_epochs=self.n_before + event.n_epochs + self.n_to_come,
+            seconds=self.seconds_before + event.seconds,
+        )
+
+    def told(self, listener: Listener) -> Listener:
+        """Return a listener to the training that tells another of the whole."""
+
+        def tell(event: Event) -> None:
+            listener(self.of(event) if isinstance(event, EpochEnd | Steps) else event)
+
+        return tell
+
+
+class Surroundings(NamedTuple):
+    """What a training has besides its rows: rows to judge it by, who is told, who keeps it."""
+
+    validation_data: Rows | None
+    listener: Listener
+    keeper: RoundKeeper | None
+
+
+class Found(NamedTuple):
+    """The mixture that the last round came to: weights (K,), means and variances (K, L)."""
+
+    weights: np.ndarray
+    means: np.ndarray
+    variances: np.ndarray
+
+    def as_mixture(self, mixture: GaussianMixture, latents: np.ndarray) -> GaussianMixture:
+        """Return this mixture as an estimator with another's parameters, fitted to latents (N, L).
+
+        It was learned with the network, which EM on the finished latents knows nothing of: none of
+        its iterations is taken.
+        """
+        start = dict(zip(STARTS, (self.weights, self.means, 1 / self.variances), strict=True))
+        own = mixture.get_params()
+        mixture.set_params(**start, max_iter=0).fit(latents)
+        mixture.set_params(**own)
+        mixture.lower_bound_ = mixture.score(latents)
+        mixture.converged_ = True
+        return mixture
+
+
+def refined(
+    vae: VAE, how: Refinement, X: Rows, mixture: GaussianMixture, seed: int, around: Surroundings
+) -> Found:
+    """Train a VAE, then its network on with a mixture for its prior; return that mixture.
+
+    Parameters
+    ----------
+    vae : VAE
+        Not fitted yet. Its history is of all the trainings.
+    how : Refinement
+    X : (N, D)
+        Rows as its `fit` takes them.
+    mixture : GaussianMixture
+        Not fitted: of so many diagonal components, and by such an EM where `how.groups` asks it.
+    seed : int
+    around : Surroundings
+
+    Raises
+    ------
+    InputError, ParameterError
+        As :meth:`VAE.fit` does, and if `image_shape` is not that of a row.
+    """
+    _check_image_shape(how, X.shape[1])
+    seeds = np.random.RandomState(seed).randint(2**31 - 1, size=(how.n_rounds, 2))
+    if vae.verbose:
+        around = around._replace(listener=all_of(print_epoch, around.listener))
+    a_round = how.epochs_a_round(len(X), int(vae.batch_size))
+    _fit_first(vae, X, around, Course(n_to_come=a_round * how.n_rounds))
+    rows = vae._prepared(X)
+    held_out = around.validation_data
+    held_out = None if held_out is None else vae._prepared(held_out)
+    prior: MixturePrior | None = None
+    for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
+        around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {GROUPS[how.groups]}"))
+        latents = vae.transform(X)
+        targets = groups_of(latents, how, mixture, graph_seed)
+        training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
+        training.targets = targets
+        keeper = None if around.keeper is None else around.keeper.of_round(number)
+        prior = _trained(
+            vae,
+            training,
+            rows,
+            around._replace(validation_data=held_out, keeper=keeper),
+            Course.after(vae.history_, n_to_come=a_round * (how.n_rounds - number)),
+        )
+    assert prior is not None  # there is one round or more
+    weights = np.exp(np.asarray(prior.log_weights, np.float64))
+    variances = np.exp(np.asarray(prior.log_variances, np.float64))
+    return Found(weights / weights.sum(), np.asarray(prior.means, np.float64), variances)
+
+
+def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
+    """Fit the VAE, whose epochs are told and kept as the first of all."""
+    verbose = vae.verbose
+    told = around._replace(listener=course.told(around.listener))
+    vae.set_params(verbose=0).fit(X, **told._asdict()).set_params(verbose=verbose)
+    vae.history_ = [course.of(record) for record in vae.history_]
+
+
+def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior) -> Training:
+    """Return a round's training before its first step, in memory of its own."""
+    n_features = rows.shape[1]
+    weight = how.agreement_weight
+    warps = how.warps if how.image_shape is not None and how.warps else None
+    rule = Rule(
+        batch_size=min(int(vae.batch_size), len(rows)),
+        learning_rate=float(how.learning_rate),
+        schedule="cosine",
+        kl_weight=vae.kl_weight_ if how.kl_weight is None else float(how.kl_weight),
+        kl_warmup=0.0,
+        latent_dim=vae.architecture_.latent_dim,
+        n_rows=len(rows),
+        n_epochs=how.epochs_a_round(len(rows), int(vae.batch_size)),
+        clip_norm=None if vae.clip_norm is None else float(vae.clip_norm),
+        most_shard_rows=most_shard_rows(rows),
+        warps=None if warps is None else Warps(*(float(amount) for amount in warps)),
+        image_shape=None if how.image_shape is None else tuple(map(int, how.image_shape)),
+        agreement_weight=n_features / FEATURES_PER_AGREEMENT if weight == "auto" else float(weight),
+        sharpness_weight=float(how.sharpness_weight),
+        balance_weight=float(how.balance_weight),
+    )
+    with jax.enable_x64(False):
+        return start(rule, named_keys(seed), copied(vae.network_.with_prior(prior)))
+
+
+def _trained(
+    vae: VAE, training: Training, rows: Rows, around: Surroundings, course: Course
+) -> MixturePrior:
+    """Train for one round; the network and its history are the VAE's, the prior is returned."""
+    save: Save = nowhere
+    with jax.enable_x64(False):
+        if around.keeper is not None:
+            around.keeper.restore(training)
+            save = around.keeper.save
+        run(training, rows, around.validation_data, course.told(around.listener), save)
+    prior = training.network.prior
+    assert isinstance(prior, MixturePrior)
+    vae.network_ = training.network.with_prior(StandardNormal())
+    vae.history_ = [*vae.history_, *map(course.of, training.history)]
+    vae.best_epoch_ = len(vae.history_)
+    return prior
+
+
+def _check_image_shape(how: Refinement, n_features: int) -> None:
+    if how.image_shape is not None and math.prod(how.image_shape) != n_features:
+        raise ParameterError(
+            f"image_shape={tuple(how.image_shape)} has {math.prod(how.image_shape)} values but X "
+            f"has {n_features} features. Give the shape of one row's image, or None for a table."
+        )
