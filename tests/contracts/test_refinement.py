@@ -1,12 +1,14 @@
 """Network and mixture trained together: what an estimator with rounds promises."""
 
+import copy
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 
 import latentmix
 from latentmix import VAE, GaussianMixture, LatentMixture, Refinement
-from latentmix.errors import ParameterError
+from latentmix.errors import InputError, ParameterError
 from latentmix.training.events import EpochEnd, Stage, Steps, StopTraining
 
 SHORT = {"n_rounds": 2, "epochs": 2, "min_steps": 0}
@@ -242,6 +244,79 @@ def test_as_many_rows_as_components_are_taken():
     model = unfitted().fit(X)
     assert np.isfinite(model.score_samples(X)).all()
     np.testing.assert_allclose(model.mixture_.weights_.sum(), 1)
+
+
+# Labels, and rounds after the first ones
+
+
+def test_labels_of_a_few_rows_name_the_components_and_new_rows(fitted):
+    _, _, X, kinds = fitted
+    labels = np.full(len(X), -1)
+    labels[:6] = kinds[:6]
+    model = unfitted().fit(X, labels=labels)
+    new, new_kinds = images(31, seed=1)
+    np.testing.assert_array_equal(model.predict_class(new), new_kinds)
+
+
+def test_labels_decide_which_rows_belong_together():
+    """Of six places that lie alike, labels join two and two."""
+    random, places = np.random.RandomState(0), np.arange(240) % 6
+    X = 12 * np.eye(6)[places] + random.randn(240, 6)
+    labels = np.where(np.arange(240) < 60, places // 2, -1)
+    asked = {"image_shape": None, "n_rounds": 3, "epochs": 20, "vae": {"max_epochs": 40}}
+    taught, named = unfitted(**asked).fit(X, labels=labels), unfitted(**asked).fit(X)
+    assert np.mean(taught.predict_class(X) == places // 2) > 0.95
+    # Labels that come afterwards can only name what was found.
+    assert np.mean(named.label(X, labels).predict_class(X) == places // 2) < 0.9
+
+
+def test_refine_goes_on_from_where_the_model_is(fitted):
+    model, _, X, _ = fitted
+    before = {name: model.__dict__[name] for name in ("vae_", "latents_", "mixture_")}
+    latents = before["latents_"].copy()
+    other = copy.copy(model)
+    events = []
+    assert other.refine(X, listener=events.append) is other
+    assert len(other.vae_.history_) == EPOCHS + 8
+    assert [e.epoch for e in events if isinstance(e, EpochEnd)] == [13, 14, 15, 16]
+    assert not np.array_equal(other.latents_, latents)
+    np.testing.assert_array_equal(other.labels_, model.labels_)
+    # The model that the copy was made of is as it was.
+    assert all(model.__dict__[name] is value for name, value in before.items())
+    np.testing.assert_array_equal(model.latents_, latents)
+    assert len(model.vae_.history_) == EPOCHS + 4
+
+
+def test_refine_learns_labels_and_takes_other_rounds(fitted):
+    model, _, X, kinds = fitted
+    labels = np.where(np.arange(len(X)) < 9, kinds, -1)
+    other = copy.copy(model).refine(X, labels=labels, refinement=Refinement(n_rounds=1, epochs=1))
+    np.testing.assert_array_equal(other.predict_class(X), kinds)
+    assert not hasattr(model, "classes_")
+    again = copy.copy(model).refine(X, labels=labels, refinement=Refinement(n_rounds=1, epochs=1))
+    same(again, other)
+
+
+def test_refine_takes_a_model_whose_mixture_was_fitted_by_em():
+    X, kinds = images()
+    model = unfitted().set_params(refinement=None, mixture=GaussianMixture()).fit(X)
+    model.refine(X, refinement=Refinement(**SHORT, image_shape=(8, 8)))
+    assert model.mixture_.covariance_type == "diag"
+    assert len(set(zip(model.labels_.tolist(), kinds.tolist(), strict=True))) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [([0, 1], "labels has shape (2,) but X has 150 rows"), ([-1] * 150, "None of the 150 labels")],
+)
+def test_labels_that_cannot_be_are_refused_before_any_training(fitted, labels, expected):
+    model, _, X, _ = fitted
+    events = []
+    for call in (unfitted().fit, copy.copy(model).refine):
+        with pytest.raises(InputError) as refused:
+            call(X, labels=labels, listener=events.append)
+        assert expected in str(refused.value)
+    assert not events
 
 
 # What is refused

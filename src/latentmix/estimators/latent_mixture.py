@@ -140,7 +140,7 @@ class LatentMixture(
         listener: Listener = nobody,
         keeper: RoundKeeper | None = None,
     ) -> Self:
-        """Train the VAE on X and fit the mixture to its latents, without any label.
+        """Train the VAE on X and fit the mixture to its latents; no label is needed.
 
         Parameters
         ----------
@@ -148,7 +148,9 @@ class LatentMixture(
             Rows: bytes (images), or floats.
         y : ignored
         labels : (N,), optional
-            Classes of the rows, -1 or None where unknown: used by `label` once all is fitted.
+            Classes of the rows, -1 or None where unknown: used by `label` once all is fitted, and
+            with a refinement by its rounds, which put labelled rows among the components of their
+            classes.
         validation_data : (M, D), optional
             Rows whose averages are recorded after each epoch.
         listener : callable, optional
@@ -183,12 +185,61 @@ class LatentMixture(
             self.latents_ = self._latents(X, draw_seed)
             self.mixture_ = mixture.fit(self.latents_, listener=listener)
         else:
-            found = refined(vae, self.refinement, X, mixture, refinement_seed, around)
+            known = None if labels is None else known_labels(labels, len(X))
+            found = refined(vae, self.refinement, X, mixture, refinement_seed, around, known=known)
             self.vae_ = vae
             self.latents_ = self._latents(X, draw_seed)
             self.mixture_ = found.as_mixture(mixture, self.latents_)
         self.labels_ = self.predict(X)
         warn_of_one_cluster(self.labels_, self.mixture_.n_components_)
+        self._forget_names()
+        return self if labels is None else self.label(X, labels)
+
+    def refine(
+        self,
+        X: Any,
+        *,
+        labels: Any = None,
+        refinement: Refinement | None = None,
+        validation_data: Any = None,
+        listener: Listener = nobody,
+    ) -> Self:
+        """Train network and mixture further, from where they are, in rounds of their own.
+
+        So one training without labels can be taught several sets of labels, each on a copy.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Rows: those of `fit`, or others like them.
+        labels : (N,), optional
+            Classes of the rows, -1 or None where unknown. Labelled rows are put among the
+            components of their classes, and name the components afterwards.
+        refinement : Refinement, optional
+            The rounds; None is the model's own.
+        validation_data, listener
+            As in `fit`.
+
+        Raises
+        ------
+        InputError, ParameterError
+            As `fit` does.
+        """
+        check_is_fitted(self, "mixture_")
+        X = self._checked(X)
+        how = refinement or self.refinement or Refinement()
+        how.check_parameters()
+        known = None if labels is None else known_labels(labels, len(X))
+        _, draw_seed, _, seed = draw_seeds(self.random_state, 4)
+        vae, mixture = copy.copy(self.vae_), clone(self.mixture_)
+        mixture.set_params(covariance_type="diag", n_components=self.mixture_.n_components_)
+        around = Surroundings(validation_data, listener, None)
+        before = self.predict(X)
+        found = refined(vae, how, X, mixture, seed, around, before=before, known=known)
+        self.vae_ = vae
+        self.latents_ = self._latents(X, draw_seed)
+        self.mixture_ = found.as_mixture(mixture, self.latents_)
+        self.labels_ = self.predict(X)
         self._forget_names()
         return self if labels is None else self.label(X, labels)
 

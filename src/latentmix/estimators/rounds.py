@@ -31,9 +31,10 @@ import numpy as np
 from latentmix.data import Rows
 from latentmix.errors import ParameterError
 from latentmix.estimators.gaussian_mixture import GaussianMixture
+from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.mixture import STARTS
 from latentmix.estimators.refinement import GROUPS, Refinement
-from latentmix.estimators.teacher import groups_of, mixture_of
+from latentmix.estimators.teacher import groups_of, importance_of, mixture_of
 from latentmix.estimators.vae import VAE, Keeper, nowhere
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.kernels.warp import Warps
@@ -124,14 +125,22 @@ class Found(NamedTuple):
 
 
 def refined(
-    vae: VAE, how: Refinement, X: Rows, mixture: GaussianMixture, seed: int, around: Surroundings
+    vae: VAE,
+    how: Refinement,
+    X: Rows,
+    mixture: GaussianMixture,
+    seed: int,
+    around: Surroundings,
+    *,
+    before: np.ndarray | None = None,
+    known: KnownLabels | None = None,
 ) -> Found:
     """Train a VAE, then its network on with a mixture for its prior; return that mixture.
 
     Parameters
     ----------
     vae : VAE
-        Not fitted yet. Its history is of all the trainings.
+        Not fitted yet, unless its rows have components. Its history is of all the trainings.
     how : Refinement
     X : (N, D)
         Rows as its `fit` takes them.
@@ -139,6 +148,10 @@ def refined(
         Not fitted: of so many diagonal components, and by such an EM where `how.groups` asks it.
     seed : int
     around : Surroundings
+    before : (N,), optional
+        The components of X's rows under a fitted VAE, from which the rounds go on.
+    known : KnownLabels, optional
+        Of rows of X: what their components are to be called.
 
     Raises
     ------
@@ -150,17 +163,17 @@ def refined(
     if vae.verbose:
         around = around._replace(listener=all_of(print_epoch, around.listener))
     a_round = how.epochs_a_round(len(X), int(vae.batch_size))
-    _fit_first(vae, X, around, Course(n_to_come=a_round * how.n_rounds))
+    if before is None:
+        _fit_first(vae, X, around, Course(n_to_come=a_round * how.n_rounds))
     rows = vae._prepared(X)
     held_out = around.validation_data
     held_out = None if held_out is None else vae._prepared(held_out)
-    prior: MixturePrior | None = None
+    latents, prior = vae.transform(X), None
     for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
         around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {GROUPS[how.groups]}"))
-        latents = vae.transform(X)
-        targets = groups_of(latents, how, mixture, graph_seed)
+        targets = groups_of(latents, how, mixture, graph_seed, before=before, known=known)
         training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
-        training.targets = targets
+        training.targets = targets * importance_of(len(rows), known)[:, None]
         keeper = None if around.keeper is None else around.keeper.of_round(number)
         prior = _trained(
             vae,
@@ -169,6 +182,8 @@ def refined(
             around._replace(validation_data=held_out, keeper=keeper),
             Course.after(vae.history_, n_to_come=a_round * (how.n_rounds - number)),
         )
+        latents = vae.transform(X)
+        before = prior.most_probable(latents)
     assert prior is not None  # there is one round or more
     weights = np.exp(np.asarray(prior.log_weights, np.float64))
     variances = np.exp(np.asarray(prior.log_variances, np.float64))

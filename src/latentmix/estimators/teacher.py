@@ -6,43 +6,131 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 
 from latentmix.estimators.gaussian_mixture import GaussianMixture
+from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.refinement import Refinement
-from latentmix.kernels.diffusion import diffusion_clusters
+from latentmix.kernels.diffusion import graph_clusters, neighbour_graph, spread_labels
 from latentmix.models.priors import MixturePrior
 
 # The share of a row's target that is spread over all components: p(k|x) need not be certain.
 DOUBT: Final = 0.01
 
+# Few labelled rows count for so much of all rows together.
+LABELLED_SHARE: Final = 0.05
+
+# Parts of the labelled rows that the others judge.
+N_FOLDS: Final = 5
+
 
 def groups_of(
-    latents: Float[np.ndarray, "N L"], how: Refinement, mixture: GaussianMixture, seed: int
+    latents: Float[np.ndarray, "N L"],
+    how: Refinement,
+    mixture: GaussianMixture,
+    seed: int,
+    *,
+    before: Int[np.ndarray, " N"] | None = None,
+    known: KnownLabels | None = None,
 ) -> Float[np.ndarray, "N K"]:
     """Return what p(k|x) is to be, from as many groups as the mixture has components.
 
-    Rows outside the graph have zeros.
+    Rows outside the graph have zeros. Components that rows had `before` are mended along the graph.
+    Where labels are known, rows are put among the components of their classes (:func:`by_class`).
     """
-    n_components = int(mixture.n_components)
+    n_rows, n_components = len(latents), int(mixture.n_components)
+    random = np.random.RandomState(seed)
+    chosen = _rows_of_graph(n_rows, how, known, random)
+    z = latents[chosen].astype(np.float64)
+    graph = None
     if how.groups == "mixture":
         em = clone(mixture).set_params(random_state=seed)
-        return targets_of(em.fit(latents).predict(latents), n_components)
-    random = np.random.RandomState(seed)
-    n_rows = len(latents)
-    chosen = np.arange(n_rows)
-    if n_rows > how.max_graph_rows:
-        chosen = np.sort(random.permutation(n_rows)[: how.max_graph_rows])
-    groups = diffusion_clusters(
-        latents[chosen].astype(np.float64),
-        n_components,
-        int(random.randint(2**31 - 1)),
-        int(how.n_neighbors),
-        tuple(map(int, how.n_walk_steps)),
-    )
+        groups = em.fit(latents).predict(latents[chosen])
+    else:
+        graph = neighbour_graph(z, int(how.n_neighbors))
+        steps = tuple(map(int, how.n_walk_steps))
+        groups = graph_clusters(
+            graph,
+            n_components,
+            int(random.randint(2**31 - 1)),
+            steps,
+            before=None if before is None else before[chosen],
+        )
+    if known is not None:
+        at = np.searchsorted(chosen, known.rows)
+        groups = by_class(groups, n_components, known._replace(rows=at), graph)
     targets = np.zeros((n_rows, n_components), np.float32)
     targets[chosen] = targets_of(groups, n_components)
     return targets
+
+
+def _rows_of_graph(
+    n_rows: int, how: Refinement, known: KnownLabels | None, random: np.random.RandomState
+) -> Int[np.ndarray, " M"]:
+    """Return the rows that have groups, ascending: all, or some drawn and the labelled."""
+    if how.groups == "mixture" or n_rows <= how.max_graph_rows:
+        return np.arange(n_rows)
+    drawn = random.permutation(n_rows)[: how.max_graph_rows]
+    return np.sort(drawn) if known is None else np.union1d(drawn, known.rows)
+
+
+def by_class(
+    groups: Int[np.ndarray, " N"],
+    n_components: int,
+    known: KnownLabels,
+    graph: sparse.csr_matrix | None,
+) -> Int[np.ndarray, " N"]:
+    """Return the component of each row, one of its class.
+
+    Each class has the component that holds most of its labelled rows, one to one as far as there
+    are as many (Kuhn 1955), and components left over are of the class they hold most of. A row's
+    class is what its group is of, or what labels say that reach it along the graph: whichever is
+    right for more of the labelled rows, each judged by labels of the others. A labelled row has its
+    own. A row stays in its group if that is of its class.
+    """
+    one_hot = np.eye(len(known.classes))[known.indices]
+    counts = np.zeros((n_components, one_hot.shape[1]))
+    np.add.at(counts, groups[known.rows], one_hot)
+    class_of = np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
+    component_of = counts.argmax(axis=0)
+    components, classes = linear_sum_assignment(-counts)
+    class_of[components], component_of[classes] = classes, components
+    said = class_of[groups]
+    if graph is not None:
+        right = np.mean(said[known.rows] == known.indices)
+        if _right_along(graph, known, one_hot) > right:
+            said = spread_labels(graph, _given(len(groups), known.rows, one_hot)).argmax(axis=1)
+    said[known.rows] = known.indices
+    return np.where((said == class_of[groups]) | (said < 0), groups, component_of[said])
+
+
+def _right_along(graph: sparse.csr_matrix, known: KnownLabels, one_hot: np.ndarray) -> float:
+    """Return the share of labelled rows whose class the other labels say along the graph."""
+    folds = np.argsort(np.argsort(known.indices, kind="stable"), kind="stable") % N_FOLDS
+    right = 0
+    for fold in range(N_FOLDS):
+        shown, hidden = folds != fold, folds == fold
+        if shown.any() and hidden.any():
+            given = _given(graph.shape[0], known.rows[shown], one_hot[shown])
+            found = spread_labels(graph, given)[known.rows[hidden]].argmax(axis=1)
+            right += int(np.sum(found == known.indices[hidden]))
+    return right / len(known.rows)
+
+
+def _given(n_rows: int, rows: np.ndarray, one_hot: np.ndarray) -> Float[np.ndarray, "N C"]:
+    given = np.zeros((n_rows, one_hot.shape[1]))
+    given[rows] = one_hot
+    return given
+
+
+def importance_of(n_rows: int, known: KnownLabels | None) -> Float[np.ndarray, " N"]:
+    """Return what each row's target counts: labelled rows, where few, for a share of all rows."""
+    importance = np.ones(n_rows, np.float32)
+    if known is not None:
+        importance[known.rows] = max(1.0, LABELLED_SHARE * n_rows / len(known.rows))
+    return importance
 
 
 def targets_of(groups: Int[np.ndarray, " N"], n_components: int) -> Float[np.ndarray, "N K"]:

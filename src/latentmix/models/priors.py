@@ -13,9 +13,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from latentmix.kernels.elbo import kl_to_standard_normal, log_normal
+from latentmix.models.blocks import map_blocks
 from latentmix.models.posteriors import Posterior
 
 # No variance of a component falls below this as it is learned, in squared latent units.
@@ -67,6 +68,13 @@ class MixturePrior(eqx.Module):
         """Return log p(k|z)."""
         return jax.nn.log_softmax(self.log_joint(z), axis=1)
 
+    def most_probable(self, z: Float[np.ndarray, "N L"]) -> Int[np.ndarray, " N"]:
+        """Return each row's most probable component, in blocks of rows."""
+        components: np.ndarray = map_blocks(
+            _log_joint, self, z, then=lambda log_joint: log_joint.argmax(axis=1)
+        )
+        return components
+
     def revived(self, dead: np.ndarray, shares: np.ndarray) -> MixturePrior:
         """Return the mixture with each dead component begun anew as half of a living one.
 
@@ -101,3 +109,8 @@ class MixturePrior(eqx.Module):
             lambda prior: (prior.means, prior.log_variances, prior.log_weights), self, changed
         )
         return revived
+
+
+@eqx.filter_jit
+def _log_joint(prior: MixturePrior, z: Array) -> Array:
+    return prior.log_joint(z)
