@@ -10,6 +10,7 @@ import pytest
 
 import latentmix
 from latentmix.apps.summary import summary_of
+from latentmix.errors import InputError
 from latentmix.runs.label import label_run
 from latentmix.training import vae_loop
 from latentmix.training.events import EpochEnd, Stage, Steps
@@ -190,3 +191,40 @@ def test_without_a_class_there_are_ten_components(shapes, carry_out, tmp_path):
     metrics = carry_out(tmp_path / "run", *ROUNDS, dataset=unlabelled)
     assert metrics["scores"][0]["n_components"] == 10
     assert latentmix.load(tmp_path / "run").mixture_.means_.shape == (10, 2)
+
+
+# Labels that teach
+
+
+def test_so_many_labels_of_training_rows_are_shown_and_no_other(carry_out, tmp_path):
+    metrics = carry_out(tmp_path / "nine", *ROUNDS, "labels.n_rows=9")
+    assert metrics["naming"]["rows"] == 9
+    assert metrics["naming"]["parts"] == ["train", "validation"]
+    assert metrics["scores"][0]["accuracy_named"] == 1
+    with pytest.raises(InputError, match=r"labels.n_rows=9999 but \d+ training rows have a label"):
+        carry_out(tmp_path / "many", *ROUNDS, "labels.n_rows=9999")
+    assert not (tmp_path / "many").exists()
+
+
+def test_labels_that_teach_change_what_is_learned(carry_out, tmp_path):
+    """Two labels count for a twentieth of all rows, so that the mixture is another."""
+    two = (*ROUNDS, "labels.n_rows=2")
+    means = []
+    for teach in ("false", "true"):
+        carry_out(tmp_path / teach, *two, f"labels.teach={teach}")
+        means.append(latentmix.load(tmp_path / teach).mixture_.means_)
+    assert not np.array_equal(*means)
+
+
+def test_labels_that_teach_need_not_be_of_every_row(carry_out, split_shapes, tmp_path):
+    """Where some rows have a label, those outside the test part teach and name."""
+    known = np.arange(len(split_shapes.X)) % 4 == 0
+    dataset = replace(split_shapes, labels=np.where(known, split_shapes.labels, -1))
+    metrics = carry_out(tmp_path / "some", *ROUNDS, "labels.teach=true", dataset=dataset)
+    outside = np.concatenate([dataset.fixed_split.train, dataset.fixed_split.validation])
+    assert metrics["naming"]["rows"] == known[outside].sum()
+    assert metrics["scores"][0]["accuracy_named"] == 1
+    # Without any label it is a run like any other.
+    dataset = replace(split_shapes, labels=None, class_names=())
+    unlabelled = (*ROUNDS, "mixture.n_components=3", "labels.teach=true")
+    assert carry_out(tmp_path / "none", *unlabelled, dataset=dataset)["naming"]["rows"] == 0

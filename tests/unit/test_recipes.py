@@ -50,7 +50,7 @@ def changed(recipe, other):
 
 
 def test_the_default_recipe_stands_first_among_the_shipped():
-    assert recipe_names() == ("default", "quick", "seed", "seed-literal", "vade")
+    assert recipe_names() == ("default", "few-labels", "quick", "seed", "seed-literal", "vade")
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -378,3 +378,9 @@ def test_recipes_take_every_registered_name_and_no_other(section, key, registry)
         assert asdict(recipe)[section][key] == name
     with pytest.raises(RecipeError):
         load_recipe("default", [f"{section}.{key}=nothing-so-called"])
+
+
+def test_labels_teach_rounds_alone():
+    assert load_recipe("few-labels").labels.teach
+    said = refusal("few-labels", "refinement.n_rounds=0")
+    assert "labels.teach=true but refinement.n_rounds=0" in said

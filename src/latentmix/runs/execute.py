@@ -136,6 +136,8 @@ def split_rows(request: Request) -> Parts:
             "split them into training, validation and test rows; give more."
         )
     parts = parts_of(dataset, split(dataset, seed=request.seed))
+    if recipe.labels.teach or recipe.labels.n_rows is not None:
+        parts = parts.showing(recipe.labels.n_rows, request.seed)
     if not len(parts.split.test):
         raise InputError(
             f"{dataset.source} has no test rows in its split. Expected at least one, to be scored."
@@ -206,13 +208,16 @@ def _metrics(
 def fit_model(
     request: Request, parts: Parts, checkpoint: Checkpoint | None, listener: Listener
 ) -> LatentMixture:
-    """Train the VAE and fit the recipe's mixture; no label is seen."""
+    """Train the VAE and fit the recipe's mixture; no label is seen unless labels teach."""
     X = request.dataset.X
+    names = parts.shown_names("train")
+    teach = request.recipe.labels.teach and bool((names != "").any())
     model = model_of(request)
     listener(Stage(f"Training on {len(parts.split.train):,} rows"))
     validation = RowView(X, parts.numbers("validation"))
     model.fit(
         RowView(X, parts.numbers("train")),
+        labels=names if teach else None,
         validation_data=validation if len(validation) else None,
         listener=listener,
         keeper=checkpoint,
@@ -275,7 +280,8 @@ def _siblings(
 def _warnings_heard(listener: Listener) -> Iterator[list[str]]:
     """Tell the listener of what was learned badly, and yield the list of it, which grows.
 
-    Whether EM converged stands in metrics.json with each mixture.
+    Whether EM converged stands in metrics.json with each mixture, components that no label reached
+    in the table of clusters.
     """
     said: list[str] = []
 
@@ -288,6 +294,7 @@ def _warnings_heard(listener: Listener) -> Iterator[list[str]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="No labelled row reached")
         warnings.simplefilter("always", TrainingWarning)
         shown = warnings.showwarning
         warnings.showwarning = show  # type: ignore[assignment]  # its places are passed on

@@ -2,20 +2,22 @@
 
 Training rows are used without labels; labelled validation rows name the components; test
 rows are scored once. Where only some rows are labelled, every labelled row outside the test
-part is used for naming: the fit never saw a label, so training rows name as well as others.
+part is used for naming: the fit never saw a label, so training rows name as well as others. A
+recipe may have it otherwise: labels of so many training rows alone, or labels that teach the fit.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from latentmix.data import Dataset, Labels, Rows, RowView, Split
+from latentmix.errors import InputError
 from latentmix.estimators import LatentMixture
 from latentmix.models.blocks import blocks
 from latentmix.storage.files import write_csv, write_tensors
@@ -29,11 +31,15 @@ ROWS_PER_ANSWER: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Parts:
-    """Which row belongs to which part, what it is called, and its label as far as known."""
+    """Which row belongs to which part, what it is called, and its label as far as known.
+
+    `shown`, (N,) of bool, are the rows whose labels may be used, if that is not left to the parts.
+    """
 
     split: Split
     known: Labels
     row_ids: Sequence[str] | None
+    shown: np.ndarray | None = None
 
     def numbers(self, part: str) -> np.ndarray:
         """Return the row numbers of a part."""
@@ -55,12 +61,39 @@ class Parts:
 
     def naming_parts(self) -> tuple[str, ...]:
         """Return the parts whose labelled rows name the components."""
-        partly = bool((self.known.labels < 0).any())
+        partly = bool((self.known.labels < 0).any()) or self.shown is not None
         return ("train", "validation") if partly else ("validation",)
+
+    def shown_names(self, part: str) -> np.ndarray:
+        """Return the class names of a part that may be used, '' elsewhere, (n,)."""
+        names = self.class_names(part)
+        return names if self.shown is None else np.where(self.shown[self.numbers(part)], names, "")
 
     def n_naming(self) -> int:
         """Return how many labelled rows name the components."""
-        return sum(int((self.labels(part) >= 0).sum()) for part in self.naming_parts())
+        return sum(int((self.shown_names(part) != "").sum()) for part in self.naming_parts())
+
+    def showing(self, n_rows: int | None, seed: int) -> Parts:
+        """Return the parts with labels shown of so many training rows, or of all but test rows.
+
+        Raises
+        ------
+        InputError
+            If fewer training rows have a label.
+        """
+        outside = np.concatenate([self.numbers(part) for part in ("train", "validation")])
+        if n_rows is not None:
+            train = self.numbers("train")
+            outside = train[self.known.labels[train] >= 0]
+            if len(outside) < n_rows:
+                raise InputError(
+                    f"labels.n_rows={n_rows} but {len(outside)} training rows have a label. Ask "
+                    "for fewer, or label more rows."
+                )
+            outside = np.random.RandomState(seed).permutation(outside)[:n_rows]
+        shown = np.zeros(len(self.known.labels), bool)
+        shown[outside] = True
+        return replace(self, shown=shown)
 
 
 def parts_of(dataset: Dataset, split: Split) -> Parts:
@@ -94,7 +127,7 @@ def name_components(model: LatentMixture, latents: Latents, parts: Parts) -> Non
     """Name a model's components by the labelled rows that are for naming, if there are any."""
     if not parts.n_naming():
         return
-    names = np.concatenate([parts.class_names(part) for part in parts.naming_parts()])
+    names = np.concatenate([parts.shown_names(part) for part in parts.naming_parts()])
     means = np.concatenate([latents.means[part] for part in parts.naming_parts()])
     with warnings.catch_warnings():
         # Components that no labelled row reached stand in the table of clusters.

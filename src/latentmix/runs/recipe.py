@@ -113,6 +113,14 @@ class LatentMixtureSection:
 
 
 @dataclass(frozen=True, config=_strict)
+class LabelsSection:
+    """Which labels are used, and for what; those of test rows never are."""
+
+    teach: bool
+    n_rows: Count | None = None
+
+
+@dataclass(frozen=True, config=_strict)
 class ReportSection:
     """What is scored and shown besides."""
 
@@ -133,6 +141,7 @@ class Recipe:
     warps: WarpsSection
     mixture: MixtureSection
     latent_mixture: LatentMixtureSection
+    labels: LabelsSection
     report: ReportSection
 
     def to_json(self) -> dict[str, Any]:
@@ -175,9 +184,15 @@ def recipe_of(values: Mapping[str, Any], source: str = "recipe.json") -> Recipe:
     """
     try:
         # Strict in JSON's types: a number for a number, never a string for it.
-        return TypeAdapter(Recipe).validate_json(json.dumps(values, default=str))
+        recipe = TypeAdapter(Recipe).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise RecipeError(_first_problem(error, source)) from error
+    if recipe.labels.teach and not recipe.refinement.n_rounds:
+        raise RecipeError(
+            f"{source}: labels.teach=true but refinement.n_rounds=0, and labels teach rounds "
+            "alone. Ask for a round or more, or set labels.teach=false."
+        )
+    return recipe
 
 
 def default_out(recipe: Recipe, data_name: str, seed: int, parent: Path = Path("runs")) -> Path:
@@ -278,6 +293,7 @@ _SECTIONS: Final = {
     "warps": WarpsSection,
     "mixture": MixtureSection,
     "latent_mixture": LatentMixtureSection,
+    "labels": LabelsSection,
     "report": ReportSection,
 }
 _TOP = ("name", "description")
