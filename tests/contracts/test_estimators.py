@@ -44,6 +44,7 @@ def answers(model, X):
         "predict_class": model.predict_class(X),
         "predict_class_proba": model.predict_class_proba(X),
         "score_samples": model.score_samples(X),
+        "log_likelihood": model.log_likelihood(X, n_draws=40).log_likelihood,
         "reconstruct": model.reconstruct(X),
         "sample": model.sample(3),
         "sample label": model.sample(3, label=1),
@@ -112,6 +113,19 @@ def test_the_same_in_float64_mode_and_from_a_thread(model):
     thread.start()
     thread.join()
     assert_same(expected, found)
+
+
+@pytest.mark.parametrize("of", ["whole", "network"])
+def test_the_log_likelihood_is_no_less_than_the_bound_and_a_row_keeps_its_own(model, of):
+    X, _ = two_kinds(3000, seed=1)
+    asked = model if of == "whole" else model.vae_
+    found = asked.log_likelihood(X, n_draws=64)
+    assert found.log_likelihood.dtype == found.standard_error.dtype == np.float64
+    assert found.log_likelihood.mean() > asked.score(X)
+    assert (found.standard_error > 0).all()
+    alone = asked.log_likelihood(X[2900:2903], n_draws=64)
+    for all_rows, few in zip(found, alone, strict=True):
+        np.testing.assert_allclose(all_rows[2900:2903], few, rtol=1e-4)
 
 
 def test_same_seed_same_bits_other_seed_other_bits():

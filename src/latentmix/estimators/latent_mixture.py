@@ -28,6 +28,7 @@ from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels
+from latentmix.estimators.log_likelihood import LogLikelihoodMixin
 from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.refinement import Refinement
 from latentmix.estimators.rounds import RoundKeeper, Surroundings, refined
@@ -41,6 +42,7 @@ from latentmix.estimators.validation import (
     draw_seeds,
     random_of,
 )
+from latentmix.models.importance import LogPrior
 from latentmix.models.inference import Draws
 from latentmix.training.events import Listener, nobody
 
@@ -49,6 +51,7 @@ LATENTS = ("z", "mean")
 
 # scikit-learn carries no types, so its classes are Any.
 class LatentMixture(
+    LogLikelihoodMixin,
     NamedComponentsMixin,
     SaveMixin,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
@@ -370,6 +373,9 @@ class LatentMixture(
         components = random.choice(len(weights), size=n_samples, p=weights / weights.sum())
         z = self.mixture_.draw(components, random)
         return self.vae_.sample_given(z, int(random.randint(2**31 - 1)))
+
+    def _vae_and_prior(self) -> tuple[VAE, LogPrior]:
+        return self.vae_, self.mixture_.score_samples
 
     def _component_weights(self, label: Any, component: int | None) -> np.ndarray:
         weights: np.ndarray = self.mixture_.weights_.astype(np.float64)

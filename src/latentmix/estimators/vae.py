@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from latentmix.data import Rows, RowView
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_network
+from latentmix.estimators.log_likelihood import LogLikelihoodMixin
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.units import PreparedRows, extent_of, mean_of, moments_of
 from latentmix.estimators.vae_online import OnlineVaeMixin
@@ -30,7 +31,7 @@ from latentmix.estimators.validation import (
     random_of,
 )
 from latentmix.estimators.verbosity import print_epoch
-from latentmix.models import inference
+from latentmix.models import importance, inference
 from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.models.mlp import default_widths
 from latentmix.models.posteriors import HEADS, Posterior
@@ -60,6 +61,7 @@ class Keeper(Protocol):
 
 # scikit-learn carries no types, so its classes are Any.
 class VAE(
+    LogLikelihoodMixin,
     OnlineVaeMixin,
     SaveMixin,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
@@ -248,8 +250,7 @@ class VAE(
 
     def of_means(self, X: Any, function: inference.OfBlock) -> np.ndarray:
         """Return what a function of posterior means (B, L) says of each row, block by block."""
-        rows = self._validated(X)
-        return inference.of_means(self.network_, rows, function)
+        return inference.of_means(self.network_, self._validated(X), function)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Return E[x|z], (N, D): intensities in [0, 1] for images, X's units for tables."""
@@ -265,8 +266,7 @@ class VAE(
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return E[x|z] at the posterior means of X, (N, D), in the units of that method."""
-        rows = self._validated(X)
-        return inference.reconstruct(self.network_, rows, self._in_units)
+        return inference.reconstruct(self.network_, self._validated(X), self._in_units)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the ELBO of each row, (N,), in nats: a lower bound on log p(x).
@@ -354,9 +354,11 @@ class VAE(
         tags.transformer_tags.preserves_dtype = []
         return tags
 
+    def _vae_and_prior(self) -> tuple[VAE, importance.LogPrior]:
+        return self, importance.log_standard_normal
+
     def _posterior(self, X: Any) -> Posterior[np.ndarray]:
-        rows = self._validated(X)
-        return inference.posterior(self.network_, rows)
+        return inference.posterior(self.network_, self._validated(X))
 
     def _validated(self, X: Any) -> Rows:
         check_is_fitted(self, "architecture_")
