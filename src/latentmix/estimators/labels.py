@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from latentmix.data import Rows
 from latentmix.errors import InputError
 
 
@@ -24,6 +25,35 @@ class KnownLabels(NamedTuple):
         kept = rows[self.rows]
         numbers, indices = np.unique(self.indices[kept], return_inverse=True)
         return KnownLabels(self.rows[kept], indices, self.classes[numbers])
+
+
+class LabelledRows(NamedTuple):
+    """The rows whose class is known, (M, D), their class indices, (M,), and the sorted classes.
+
+    In an order that rows and classes alone decide: whatever is learned from them is the same, to
+    the bit, in whichever order they came.
+    """
+
+    rows: np.ndarray
+    indices: np.ndarray
+    classes: np.ndarray
+
+
+def labelled_rows(X: Rows, labels: Any, missing_label: object = -1) -> LabelledRows:
+    """Return the rows with a known label.
+
+    Raises
+    ------
+    InputError
+        As `known_labels` does.
+    """
+    known = known_labels(labels, len(X), missing_label)
+    rows = np.ascontiguousarray(X[known.rows])
+    # Each row as one value, so that rows are compared byte by byte.
+    width = max(rows.dtype.itemsize * rows.shape[1], 1)
+    values = np.unique(rows.view(np.dtype((np.void, width))).ravel(), return_inverse=True)[1]
+    order = np.lexsort((known.indices, values))
+    return LabelledRows(rows[order], known.indices[order], known.classes)
 
 
 def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownLabels:

@@ -27,9 +27,9 @@ from latentmix.data import Rows
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
-from latentmix.estimators.labels import known_labels
+from latentmix.estimators.labels import known_labels, labelled_rows
 from latentmix.estimators.log_likelihood import LogLikelihoodMixin
-from latentmix.estimators.naming import NamedComponentsMixin
+from latentmix.estimators.naming import Evidence, NamedComponentsMixin
 from latentmix.estimators.refinement import Refinement
 from latentmix.estimators.rounds import RoundKeeper, Surroundings, refined
 from latentmix.estimators.saving import SaveMixin
@@ -100,6 +100,8 @@ class LatentMixture(
     unnamed_components_ : (U,)
         After `label`: the components that no labelled row reached; they have the class
         frequencies for names.
+    temperature_ : float
+        After `label`: of p(y|x), 1 until `calibrate`.
     n_features_in_ : int
 
     Examples
@@ -267,27 +269,12 @@ class LatentMixture(
         other.mixture_ = clone(mixture).fit(latents, listener=listener)
         return other
 
-    def label(self, X: Any, labels: Any) -> Self:
-        """Name the components: estimate p(y|k) from labelled rows, all else frozen.
-
-        Parameters
-        ----------
-        X : (M, D)
-        labels : (M,)
-            Classes: strings or integers; -1, None, NaN or '' is unknown.
-
-        Raises
-        ------
-        InputError
-            If the lengths differ, or no label is known.
-        """
-        check_is_fitted(self, "mixture_")
-        return self.label_latents(self.transform(X), labels)
-
     def label_latents(self, means: np.ndarray, labels: Any) -> Self:
-        """Name the components from posterior means (M, L), as `transform` returns them."""
-        known = known_labels(labels, len(means))
-        self.name_by(self.mixture_.predict_proba(means[known.rows]), known, self.smoothing)
+        """Name the components as `label` does, from posterior means (M, L): `transform`'s."""
+        check_is_fitted(self, "mixture_")
+        known = labelled_rows(means, labels)
+        responsibilities = self.mixture_.predict_proba(known.rows)
+        self.name_by(Evidence(responsibilities, known.indices, known.classes))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -403,6 +390,9 @@ class LatentMixture(
         if self.latents == "z":
             return self.vae_.sample_posterior(X, seed)
         return self.vae_.transform(X)
+
+    def _responsibilities(self, X: np.ndarray) -> np.ndarray:
+        return self.vae_.of_means(X, self.mixture_.predict_proba)
 
     def _checked(self, X: Any) -> Rows:
         check_is_fitted(self, "mixture_")

@@ -170,32 +170,19 @@ class MixtureEstimator(
         """Return p(k|x), (N, K), as features for what comes next in a pipeline."""
         return self.predict_proba(X)
 
-    def label(self, X: Any, labels: Any) -> Self:
-        """Name the components: estimate p(y|k) from labelled rows, all else frozen.
-
-        Parameters
-        ----------
-        X : (M, D)
-        labels : (M,)
-            Classes: strings or integers; `missing_label`, None, NaN or blank is unknown.
-
-        Raises
-        ------
-        InputError
-            If the lengths differ, or no label is known.
-        """
-        check_is_fitted(self)
-        X = check_matrix(self, X, reset=False)
-        known = known_labels(labels, len(X), self.missing_label)
-        self.name_by(self._answers(X[known.rows]).responsibilities, known, self.smoothing)
-        return self
-
     def keep_names(
         self, classes: np.ndarray, class_probs: np.ndarray, labelled_rows: np.ndarray
     ) -> None:
         """Set what labels teach, in the dtype of all that is fitted."""
         kept = (array.astype(self._dtype) for array in (class_probs, labelled_rows))
         super().keep_names(classes, *kept)
+
+    def _checked(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return check_matrix(self, X, reset=False)
+
+    def _responsibilities(self, X: np.ndarray) -> np.ndarray:
+        return self._answers(X).responsibilities
 
     def _rows(self, X: Any, sample_weight: Any, labels: Any) -> _Rows:
         """Return what `fit` is given, checked."""

@@ -3,25 +3,110 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from abc import abstractmethod
+from numbers import Integral
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from latentmix.errors import NotNamedError
-from latentmix.estimators.labels import KnownLabels
+from latentmix.data import Rows
+from latentmix.errors import InputError, NotNamedError
+from latentmix.estimators.labels import LabelledRows, labelled_rows
+from latentmix.estimators.validation import check_number
+from latentmix.kernels.cross_fitting import CrossFitted, cross_fitted
 from latentmix.kernels.naming import name_components
+from latentmix.kernels.temperature import best_temperature, tempered
 
 # A component with less than half a labelled row to its name was reached by none.
 REACHED = 0.5
 
+# Folds that labelled rows are dealt into where they judge what they named.
+FOLDS = 10
+
+
+class Evidence(NamedTuple):
+    """Labelled rows as naming sees them: p(k|x), (M, K), class indices, (M,), and classes."""
+
+    responsibilities: np.ndarray
+    indices: np.ndarray
+    classes: np.ndarray
+
 
 class NamedComponentsMixin:
-    """Adds classes to an estimator with `predict_proba` over components.
+    """Adds classes to an estimator with components; it has a `smoothing`.
 
-    `classes_` (C,), `class_probs_` (K, C), `labelled_rows_` (K,) and `unnamed_components_` are
-    there once labels were seen.
+    `classes_` (C,), `class_probs_` (K, C), `labelled_rows_` (K,), `unnamed_components_` and
+    `temperature_` are there once labels were seen.
     """
+
+    smoothing: float
+    missing_label: Any = -1
+
+    @abstractmethod
+    def _checked(self, X: Any) -> Rows:
+        """Return X as rows that a fitted estimator can answer about."""
+
+    @abstractmethod
+    def _responsibilities(self, X: np.ndarray) -> np.ndarray:
+        """Return p(k|x) of checked rows, (M, K), as exact as it is known."""
+
+    def label(self, X: Any, labels: Any) -> Self:
+        """Name the components: estimate p(y|k) from labelled rows, all else frozen.
+
+        Parameters
+        ----------
+        X : (M, D)
+        labels : (M,)
+            Classes: strings or integers; `missing_label` (-1 unless there is such a parameter),
+            None, NaN or blank is unknown. Their order does not matter, to the bit.
+
+        Raises
+        ------
+        InputError
+            If the lengths differ, or no label is known.
+        """
+        self.name_by(self._evidence(X, labels))
+        return self
+
+    def calibrate(self, X: Any, labels: Any, *, n_folds: int | None = FOLDS) -> Self:
+        """Make p(y|x) say how often it is right: fit its temperature to labelled rows.
+
+        From here on `predict_class_proba` is proportional to p(y|x)^(1/temperature_) (Guo et al.
+        2017). The most probable class stays. The temperature is that of largest likelihood, under
+        a prior of `smoothing` rows that believes p(y|x) as it is. Names that are given anew, by
+        `label` or `fit`, are uncalibrated again.
+
+        Parameters
+        ----------
+        X : (M, D)
+        labels : (M,)
+            As in `label`, classes that the components are named by.
+        n_folds : int or None, default=10
+            The rows are those that named the components: naming is repeated without each of so
+            many folds, and the fold judged by the others' names. None: rows whose labels named
+            nothing, judged by the names as they are.
+
+        Raises
+        ------
+        NotNamedError
+            Before any label was seen.
+        InputError
+            If the lengths differ, no label is known, one is of a class that the components are not
+            named by, or there are fewer labelled rows than folds.
+        ParameterError
+            If `n_folds` is neither None nor an integer of 2 or more.
+        """
+        self._check_named()
+        evidence = self._evidence(X, labels)
+        columns = self._columns_of(evidence.classes)[evidence.indices]
+        if n_folds is None:
+            class_proba = evidence.responsibilities.astype(np.float64) @ self.class_probs_
+        else:
+            known = evidence._replace(indices=columns, classes=self.classes_)
+            class_proba = self._cross_fitted(known, n_folds).class_proba
+        self.temperature_ = best_temperature(class_proba, columns, self.smoothing)
+        return self
 
     def predict_class(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row, (N,)."""
@@ -30,14 +115,22 @@ class NamedComponentsMixin:
     def predict_class_proba(self: Any, X: Any) -> np.ndarray:
         """Return p(y|x) = sum_k p(k|x) p(y|k), (N, C), columns as `classes_`.
 
+        Once `calibrate` was called, at the temperature it found.
+
         Raises
         ------
         NotNamedError
             Before any label was seen.
         """
         self._check_named()
-        class_proba: np.ndarray = self.predict_proba(X) @ self.class_probs_
+        class_proba: np.ndarray = self.class_proba_of(self.predict_proba(X))
         return class_proba
+
+    def class_proba_of(self, responsibilities: np.ndarray) -> np.ndarray:
+        """Return p(y|x), (N, C), of rows with p(k|x), (N, K)."""
+        self._check_named()
+        class_proba: np.ndarray = responsibilities @ self.class_probs_
+        return tempered(class_proba, self.temperature_)
 
     def classes_of(self: Any, class_proba: np.ndarray) -> np.ndarray:
         """Return the most probable class of each row of p(y|x)."""
@@ -55,11 +148,12 @@ class NamedComponentsMixin:
 
         return classifier_of(self)
 
-    def name_by(self, responsibilities: np.ndarray, known: KnownLabels, smoothing: float) -> None:
-        """Estimate p(y|k) from p(k|x) of the labelled rows, (M, K)."""
-        one_hot = np.eye(len(known.classes))[known.indices]
-        naming = name_components(responsibilities.astype(np.float64), one_hot, smoothing)
-        self.keep_names(known.classes, naming.class_probs, naming.labelled_rows)
+    def name_by(self, evidence: Evidence) -> None:
+        """Estimate p(y|k) from p(k|x) of the labelled rows."""
+        one_hot = np.eye(len(evidence.classes))[evidence.indices]
+        responsibilities = evidence.responsibilities.astype(np.float64)
+        naming = name_components(responsibilities, one_hot, self.smoothing)
+        self.keep_names(evidence.classes, naming.class_probs, naming.labelled_rows)
         if len(self.unnamed_components_):
             listed = ", ".join(map(str, self.unnamed_components_))
             warnings.warn(
@@ -78,6 +172,40 @@ class NamedComponentsMixin:
         self.class_probs_ = class_probs
         self.labelled_rows_ = labelled_rows
         self.unnamed_components_ = np.flatnonzero(labelled_rows < REACHED)
+        self.temperature_ = 1.0
+
+    def _evidence(self, X: Any, labels: Any) -> Evidence:
+        """Return the labelled rows among X."""
+        known: LabelledRows = labelled_rows(self._checked(X), labels, self.missing_label)
+        return Evidence(self._responsibilities(known.rows), known.indices, known.classes)
+
+    def _cross_fitted(self, evidence: Evidence, n_folds: int) -> CrossFitted:
+        """Return what names without each fold say of the rows."""
+        check_number("n_folds", n_folds, kind=Integral, least=2)
+        if len(evidence.indices) < n_folds:
+            raise InputError(
+                f"{len(evidence.indices)} rows have a label but n_folds={n_folds}. Expected at "
+                "least one in each fold; label more rows or ask for fewer folds."
+            )
+        return cross_fitted(
+            evidence.responsibilities,
+            evidence.indices,
+            len(evidence.classes),
+            self.smoothing,
+            int(n_folds),
+        )
+
+    def _columns_of(self, classes: np.ndarray) -> np.ndarray:
+        """Return where some classes stand among those that the components are named by."""
+        named = [str(name) for name in self.classes_]
+        unknown = [name for name in classes.tolist() if str(name) not in named]
+        if unknown:
+            raise InputError(
+                f"labels holds the class {unknown[0]!r}, but the components are named by "
+                f"{', '.join(named)}. Give labels of those, or name them anew with "
+                "label(X, labels)."
+            )
+        return np.array([named.index(str(name)) for name in classes.tolist()])
 
     def _check_named(self) -> None:
         check_is_fitted(self)
@@ -88,6 +216,12 @@ class NamedComponentsMixin:
             )
 
     def _forget_names(self) -> None:
-        for name in ("classes_", "class_probs_", "labelled_rows_", "unnamed_components_"):
+        for name in (
+            "classes_",
+            "class_probs_",
+            "labelled_rows_",
+            "unnamed_components_",
+            "temperature_",
+        ):
             if hasattr(self, name):
                 delattr(self, name)

@@ -170,6 +170,7 @@ def _names(
     if not hasattr(model, "classes_"):
         return {}
     record["classes"] = model.classes_.tolist()
+    record["temperature"] = float(model.temperature_)
     return {"class_probabilities": model.class_probs_, "labelled_rows": model.labelled_rows_}
 
 
@@ -271,6 +272,8 @@ def _read_names(model: Any, sealed: Sealed, prefix: str, record: dict[str, Any])
         model.keep_names(
             np.asarray(record["classes"]), names["class_probabilities"], names["labelled_rows"]
         )
+        # Models of earlier versions have none.
+        model.temperature_ = record.get("temperature", 1.0)
 
 
 def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> LatentMixture:

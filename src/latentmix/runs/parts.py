@@ -204,5 +204,5 @@ def _answers_at(model: LatentMixture, means: np.ndarray) -> Answers:
     components = responsibilities.argmax(axis=1)
     if not hasattr(model, "classes_"):
         return Answers(components, np.full(len(means), ""), responsibilities.max(axis=1))
-    of_classes = responsibilities @ model.class_probs_
+    of_classes = model.class_proba_of(responsibilities)
     return Answers(components, model.classes_of(of_classes).astype(str), of_classes.max(axis=1))

@@ -80,7 +80,7 @@ def clustering_scores(
         "purity": metrics.purity(table),
     }
     if hasattr(model, "classes_"):
-        names = model.classes_of(responsibilities @ model.class_probs_)
+        names = model.classes_of(model.class_proba_of(responsibilities))
         true = np.asarray(class_names, dtype=str)[labels[known]]
         scores["accuracy_named"] = float(np.mean(names == true))
     return scores
