@@ -30,6 +30,12 @@ def test_calibration_brings_confidence_to_accuracy(shown):
     assert np.all(np.isfinite(shown["table"].accuracy[4:]))
 
 
+def test_the_interval_holds_the_accuracy(shown):
+    interval = shown["interval"]
+    assert interval.low < shown["accuracy"] < interval.high
+    assert interval.high - interval.low < 0.12
+
+
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", TEXT))
 def test_every_link_leads_somewhere(target):
     assert "://" in target or (PAGE.parent / target).exists()

@@ -44,6 +44,7 @@ from latentmix.estimators.validation import (
 )
 from latentmix.estimators.verbosity import EmPrinter
 from latentmix.kernels.families import Mixture
+from latentmix.kernels.rows import refuse_infinite
 from latentmix.training.em_ascent import ACCELERATIONS
 from latentmix.training.em_checkpoint import EmKeeper, FolderKeeper
 from latentmix.training.em_loop import EmFit, EmRule, fit_em
@@ -179,7 +180,11 @@ class MixtureEstimator(
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return check_matrix(self, X, reset=False)
+        rows: np.ndarray = check_matrix(self, X, reset=False)
+        self._check_values(rows)
+        if rows.dtype.kind == "f":
+            refuse_infinite(rows, slice(0, len(rows)))
+        return rows
 
     def _responsibilities(self, X: np.ndarray) -> np.ndarray:
         return self._answers(X).responsibilities

@@ -11,12 +11,13 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows
-from latentmix.errors import InputError, NotNamedError
+from latentmix.errors import InputError, NotNamedError, ParameterError
 from latentmix.estimators.labels import LabelledRows, labelled_rows
 from latentmix.estimators.validation import check_number
 from latentmix.kernels.cross_fitting import CrossFitted, cross_fitted
 from latentmix.kernels.naming import name_components
 from latentmix.kernels.temperature import best_temperature, tempered
+from latentmix.metrics import Interval, cross_fitted_interval
 
 # A component with less than half a labelled row to its name was reached by none.
 REACHED = 0.5
@@ -107,6 +108,48 @@ class NamedComponentsMixin:
             class_proba = self._cross_fitted(known, n_folds).class_proba
         self.temperature_ = best_temperature(class_proba, columns, self.smoothing)
         return self
+
+    def accuracy_interval(
+        self, X: Any, labels: Any, *, level: float = 0.95, n_folds: int = FOLDS
+    ) -> Interval:
+        """Return the accuracy of classes on rows like these, estimated from these alone.
+
+        Naming is repeated without each fold of the labelled rows, and scored on it. The interval
+        is Wilson's, widened by how much the names without each fold differ
+        (:func:`latentmix.metrics.intervals.cross_fitted_interval`): it is one for the accuracy, on
+        all other rows, of the components named by these. It asks for rows drawn at random: rows
+        that were chosen, as by `query`, are not like the others.
+
+        Parameters
+        ----------
+        X : (M, D)
+        labels : (M,)
+            As in `label`, which need not have been called: the estimator stays as it is.
+        level : float, default=0.95
+            Share of such intervals, over draws of the rows, that hold the accuracy; in (0, 1).
+        n_folds : int, default=10
+            More folds leave less out, and cost as many namings.
+
+        Returns
+        -------
+        Interval
+            ``estimate``, ``low`` and ``high``, in [0, 1]. With a label or two for each component
+            the estimate is too low: a row left out takes its component's name along.
+
+        Raises
+        ------
+        InputError
+            If the lengths differ, no label is known, or there are fewer labelled rows than folds.
+        ParameterError
+            If `level` is outside (0, 1), or `n_folds` is no integer of 2 or more.
+        """
+        check_number("level", level, above=0)
+        if level >= 1:
+            raise ParameterError(f"level={level!r} is out of range. Expected a number in (0, 1).")
+        evidence = self._evidence(X, labels)
+        found = self._cross_fitted(evidence, n_folds)
+        n_right = int(np.sum(found.class_proba.argmax(axis=1) == evidence.indices))
+        return cross_fitted_interval(n_right, len(evidence.indices), found.accuracies, level)
 
     def predict_class(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row, (N,)."""

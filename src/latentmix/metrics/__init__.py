@@ -17,14 +17,17 @@ from latentmix.metrics.clustering import (
     purity_per_component,
 )
 from latentmix.metrics.density import active_dimensions
+from latentmix.metrics.intervals import Interval, cross_fitted_interval, wilson_interval
 
 __all__ = [
+    "Interval",
     "accuracy",
     "active_dimensions",
     "adjusted_rand_index",
     "area_under_risk_coverage",
     "confusion_matrix",
     "contingency_table",
+    "cross_fitted_interval",
     "error_at_coverage",
     "expected_calibration_error",
     "hungarian_accuracy",
@@ -33,4 +36,5 @@ __all__ = [
     "purity_per_component",
     "reliability_table",
     "risk_coverage",
+    "wilson_interval",
 ]
