@@ -30,6 +30,16 @@ def test_calibration_brings_confidence_to_accuracy(shown):
     assert np.all(np.isfinite(shown["table"].accuracy[4:]))
 
 
+def test_rows_in_doubt_are_left_without_a_class(shown):
+    # A calibrated 0.9 and more is wrong in less than a tenth.
+    assert shown["wrong"] < 0.05 < 1 - shown["accuracy"]
+    assert 0.6 < shown["answered"].mean() < 0.95
+    assert shown["wrong_of_ninety_percent"] < 1 - shown["accuracy"]
+    answered = np.searchsorted(-shown["curve"].confidence, -0.9, side="right")
+    np.testing.assert_allclose(answered / 5800, shown["answered"].mean())
+    np.testing.assert_allclose(shown["curve"].risk[answered - 1], shown["wrong"])
+
+
 def test_the_interval_holds_the_accuracy(shown):
     interval = shown["interval"]
     assert interval.low < shown["accuracy"] < interval.high

@@ -120,3 +120,40 @@ def test_what_cannot_be_calibrated_says_so(labelled):
         mixture.calibrate(X, labels, n_folds=1)
     with pytest.raises(InputError, match="300 rows"):
         mixture.calibrate(X, labels[:10])
+
+
+@pytest.mark.parametrize(
+    ("classes", "missing_label", "mark"),
+    [
+        (KINDS, -1, ""),
+        (np.array([3, 5, 7]), -1, -1),
+        (np.array([-1, 0, 1]), 99, 99),
+        (np.array([-1, 0, 1]), None, None),
+        (np.array([0.5, 1.5, 2.5]), -1, -1),
+    ],
+)
+def test_rows_in_doubt_get_the_mark_of_an_unknown_class(classes, missing_label, mark):
+    X, kinds = overlapping(2000)
+    mixture = GaussianMixture(3, random_state=0, missing_label=missing_label).fit(X)
+    mixture.label(X[:300], classes[kinds[:300]])
+    proba, certain = mixture.predict_class_proba(X), mixture.predict_class(X)
+    found = mixture.predict_class(X, reject_below=0.8)
+    doubtful = proba.max(axis=1) < 0.8
+    assert 0.1 < doubtful.mean() < 0.9
+    assert all(label == mark for label in found[doubtful].tolist())
+    np.testing.assert_array_equal(found[~doubtful], certain[~doubtful])
+    if mark is not None:
+        assert found.dtype == certain.dtype
+    assert np.mean(found[~doubtful] == classes[kinds[~doubtful]]) > np.mean(
+        certain == classes[kinds]
+    )
+    # What was left open is unknown when it comes back as labels.
+    again = mixture.label(X, found)
+    np.testing.assert_allclose(again.labelled_rows_.sum(), (~doubtful).sum())
+
+
+def test_a_threshold_that_is_no_probability_is_refused(labelled):
+    mixture = unsure_of_itself().label(*labelled)
+    for threshold in (-0.1, 1.5, "high"):
+        with pytest.raises(ParameterError, match="reject_below"):
+            mixture.predict_class(labelled[0], reject_below=threshold)
