@@ -106,6 +106,7 @@ class FromRecipe:
     def fit(self, training: Training) -> Fitted:
         """Fit to the training rows."""
         from latentmix.data import Split  # noqa: PLC0415
+        from latentmix.models.likelihoods import LIKELIHOODS  # noqa: PLC0415
         from latentmix.runs.execute import fit_model  # noqa: PLC0415
         from latentmix.runs.parts import parts_of  # noqa: PLC0415
         from latentmix.runs.request import Request  # noqa: PLC0415
@@ -120,7 +121,8 @@ class FromRecipe:
         request = Request(replace(self.recipe, data=data), rows, Path(), training.seed)
         parts = parts_of(rows, Split(train, judged, judged[:0]))
         model = fit_model(request, parts, None, nobody)
-        density = "bound" if model.vae_.likelihood_ == "gaussian" else "cross entropy"
+        crossed = LIKELIHOODS[model.vae_.likelihood_].measure == "cross entropy"
+        density = "cross entropy" if crossed else "bound"
         return Fitted(model.predict, model.score_samples, density)
 
 

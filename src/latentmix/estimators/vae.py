@@ -18,8 +18,9 @@ from latentmix.data import Rows, RowView
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_network
 from latentmix.estimators.log_likelihood import LogLikelihoodMixin
+from latentmix.estimators.preparation import Preparation, preparation_class
 from latentmix.estimators.saving import SaveMixin
-from latentmix.estimators.units import PreparedRows, extent_of, mean_of, moments_of
+from latentmix.estimators.units import mean_of
 from latentmix.estimators.vae_online import OnlineVaeMixin
 from latentmix.estimators.validation import (
     check_choice,
@@ -262,11 +263,12 @@ class VAE(
                 f"{self.architecture_.latent_dim}). Give rows as `transform` returns them."
             )
         check_finite(Z, "Z")
-        return inference.decode(self.network_, Z, self._in_units)
+        return inference.decode(self.network_, Z, self._preparation.in_units)
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return E[x|z] at the posterior means of X, (N, D), in the units of that method."""
-        return inference.reconstruct(self.network_, self._validated(X), self._in_units)
+        rows = self._validated(X)
+        return inference.reconstruct(self.network_, rows, self._preparation.in_units)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the ELBO of each row, (N,), in nats: a lower bound on log p(x).
@@ -299,7 +301,7 @@ class VAE(
 
     def sample_given(self, z: np.ndarray, seed: int) -> np.ndarray:
         """Return x given each z, (N, D), as `sample` shows it."""
-        return inference.sample_from(self.network_, z, seed, self._in_units)
+        return inference.sample_from(self.network_, z, seed, self._preparation.in_units)
 
     def sample_posterior(self, X: Any, seed: int) -> np.ndarray:
         """Return one draw z = mean + sigma * noise of each row, (N, L)."""
@@ -326,7 +328,7 @@ class VAE(
     @property
     def log_jacobian_(self) -> float:
         """What turns a density of prepared inputs into one of X, in nats."""
-        if self.likelihood_ != "gaussian":
+        if LIKELIHOODS[self.likelihood_].measure != "density":
             return 0.0
         return -float(np.sum(np.log(self.scale_)))
 
@@ -335,7 +337,7 @@ class VAE(
         """The KL term's weight in use, 'auto' resolved."""
         if self.kl_weight != "auto":
             return float(self.kl_weight)
-        if self.likelihood_ == "gaussian":
+        if LIKELIHOODS[self.likelihood_].measure != "cross entropy":
             return 1.0
         return min(1.0, self.architecture_.n_features / FEATURES_FOR_FULL_KL)
 
@@ -400,13 +402,8 @@ class VAE(
         if likelihood == "auto":
             likelihood = "bernoulli" if X.dtype == np.uint8 else "gaussian"
         self.architecture_ = self._architecture(n_features, likelihood)
-        self.shift_, self.scale_ = np.zeros(n_features), np.ones(n_features)
-        if likelihood == "gaussian":
-            self.shift_, deviation = moments_of(X)
-            # A constant feature keeps its units: there is nothing to scale by.
-            self.scale_ = np.where(deviation > 0, deviation, 1.0)
-        elif X.dtype == np.uint8 and extent_of(X)[1] > 1:
-            self.scale_ = np.full(n_features, 255.0)
+        learned = preparation_class(likelihood).learned(likelihood, X)
+        self.shift_, self.scale_ = learned.shift, learned.scale
 
     def _architecture(self, n_features: int, likelihood: str) -> Architecture:
         widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_features)
@@ -414,33 +411,18 @@ class VAE(
             n_features, tuple(int(w) for w in widths), int(self.latent_dim), self.heads, likelihood
         )
 
-    def _prepared(self, X: Rows) -> Rows:
-        """Return what the network is given: bytes as they are, floats in prepared units."""
-        if self.likelihood_ == "gaussian":
-            return PreparedRows(X, self._standardised, np.dtype(np.float32))
-        if X.dtype == np.uint8 and self.scale_[0] == 255.0:
-            return X
-        low, high = extent_of(X) if len(X) else (0.0, 1.0)
-        if low < 0 or high > 1:
-            raise InputError(
-                f"X holds values in [{low:.4g}, {high:.4g}] but likelihood="
-                f"{self.likelihood_!r} needs [0, 1]. Rescale X or use likelihood='gaussian'."
-            )
-        return PreparedRows(X, _as_float32, np.dtype(np.float32))
+    @property
+    def _preparation(self) -> Preparation:
+        likelihood = self.likelihood_
+        return preparation_class(likelihood)(likelihood, self.shift_, self.scale_)
 
-    def _standardised(self, X: np.ndarray) -> np.ndarray:
-        standardised: np.ndarray = ((X - self.shift_) / self.scale_).astype(np.float32)
-        return standardised
+    def _prepared(self, X: Rows) -> Rows:
+        """Return what the network is trained on."""
+        return self._preparation.rows(X)
 
     def in_output_units(self, X: np.ndarray) -> np.ndarray:
         """Return rows in the units of `inverse_transform`: to be shown beside reconstructions."""
-        return X if self.likelihood_ == "gaussian" else X / self.scale_
-
-    def _in_units(self, prepared: np.ndarray) -> np.ndarray:
-        """Return a block of prepared rows in X's units."""
-        if self.likelihood_ != "gaussian":
-            return prepared
-        return prepared * self.scale_ + self.shift_
+        return self._preparation.shown(X)
 
     def _held_out(self, X: Rows, seed: int) -> tuple[Rows, Rows | None]:
         """Return the rows to train on and those to judge by, if any are asked for."""
@@ -490,10 +472,6 @@ class VAE(
         """Return a network before its first step; rows are prepared."""
         unit = 255.0 if rows.dtype == np.uint8 else 1.0
         return Network(self.architecture_, mean_of(rows) / unit, keys.init)
-
-
-def _as_float32(X: np.ndarray) -> np.ndarray:
-    return X.astype(np.float32)
 
 
 def nowhere(training: Training, *, at_once: bool = False) -> None:

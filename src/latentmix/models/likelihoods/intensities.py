@@ -1,47 +1,20 @@
-"""p(x|z): what the decoder's D outputs mean. One class and one dict line each.
-
-Every likelihood works on prepared inputs: images in [0, 1], tables standardised. For grey
-pixels, strictly between 0 and 1, the Bernoulli log-likelihood is minus the cross entropy
-and not a density; it is reported under that name.
-"""
+"""Likelihoods of intensities, numbers in [0, 1], such as a pixel's brightness."""
 
 from __future__ import annotations
-
-from typing import Final, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from latentmix.kernels.elbo import bernoulli_log_likelihood
-
-
-class Likelihood(Protocol):
-    """What the VAE asks of a likelihood."""
-
-    output_gain: float
-
-    def initial_output_bias(self, feature_means: Array) -> Array:
-        """Return the output layer's starting bias (D,), from the prepared inputs' means (D,)."""
-        ...
-
-    def log_likelihood(self, x: Array, outputs: Array) -> Array:
-        """Return log p(x|z) per row, (B,), in nats."""
-        ...
-
-    def mean(self, outputs: Array) -> Array:
-        """Return E[x|z], (B, D), in prepared units."""
-        ...
-
-    def sample(self, outputs: Array, key: Array) -> Array:
-        """Return what `sample` shows for x given z, (B, D), in prepared units."""
-        ...
 
 
 class Bernoulli(eqx.Module):
     """Outputs are logits; inputs lie in [0, 1]."""
 
+    domain = "intensities"
+    measure = "cross entropy"
     output_gain = 1.0
 
     def __init__(self, n_features: int) -> None:
@@ -100,6 +73,8 @@ def _clipped_cross_entropy_jvp(
 class ReluBernoulli(eqx.Module):
     """Outputs end in a ReLU and are the probabilities themselves (the seed taken at its word)."""
 
+    domain = "intensities"
+    measure = "cross entropy"
     # Small weights: every output starts near the mean image, inside its active region.
     output_gain = 0.01
     # The smallest starting bias: an output unit must start active to learn at all.
@@ -123,47 +98,3 @@ class ReluBernoulli(eqx.Module):
     def sample(self, outputs: Array, key: Array) -> Array:
         """Return the clipped outputs."""
         return self.mean(outputs)
-
-
-class Gaussian(eqx.Module):
-    """Outputs are means; each feature has one learned variance (Rybkin et al. 2021, sigma-VAE)."""
-
-    log_variance: Float[Array, " D"]
-
-    output_gain = 1.0
-
-    # Standardised features: a variance below 1e-4 is a feature copied, not one explained.
-    SMALLEST_LOG_VARIANCE = -9.2
-
-    def __init__(self, n_features: int) -> None:
-        """Start at unit variance, the standardised features' own."""
-        self.log_variance = jnp.zeros(n_features, jnp.float32)
-
-    def initial_output_bias(self, feature_means: Array) -> Array:
-        """Return zeros: standardised features have mean 0."""
-        return jnp.zeros_like(feature_means)
-
-    def _bounded_log_variance(self) -> Array:
-        return jnp.maximum(self.log_variance, self.SMALLEST_LOG_VARIANCE)
-
-    def log_likelihood(self, x: Array, outputs: Array) -> Array:
-        """Return log N(x; outputs, variance), summed over features."""
-        log_variance = self._bounded_log_variance()
-        squared = (x - outputs) ** 2 * jnp.exp(-log_variance)
-        return -0.5 * jnp.sum(squared + log_variance + jnp.log(2 * jnp.pi), axis=1)
-
-    def mean(self, outputs: Array) -> Array:
-        """Return the outputs."""
-        return outputs
-
-    def sample(self, outputs: Array, key: Array) -> Array:
-        """Return a draw from p(x|z)."""
-        noise = jax.random.normal(key, outputs.shape, outputs.dtype)
-        return outputs + jnp.exp(0.5 * self._bounded_log_variance()) * noise
-
-
-LIKELIHOODS: Final[dict[str, type[Bernoulli] | type[ReluBernoulli] | type[Gaussian]]] = {
-    "bernoulli": Bernoulli,
-    "relu-bernoulli": ReluBernoulli,
-    "gaussian": Gaussian,
-}

@@ -1,0 +1,126 @@
+"""What a network is given in place of X: one preparation for each domain of likelihoods.
+
+A likelihood names its domain (`latentmix.models.likelihoods.Likelihood`); here stands which rows
+are in it, what is learned of them, and how what the network says is told in X's units.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Final, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from latentmix.data import Rows
+from latentmix.errors import InputError
+from latentmix.estimators.units import PreparedRows, extent_of, moments_of
+from latentmix.models.likelihoods import LIKELIHOODS
+
+FLOAT32: Final = np.dtype(np.float32)
+
+
+class Preparation(ABC):
+    """Prepared inputs are (X - shift) / scale, in a domain's own way.
+
+    Parameters
+    ----------
+    likelihood : str
+        Its name, for messages.
+    shift, scale : (D,)
+    """
+
+    def __init__(
+        self, likelihood: str, shift: Float[np.ndarray, " D"], scale: Float[np.ndarray, " D"]
+    ) -> None:
+        self.likelihood, self.shift, self.scale = likelihood, shift, scale
+
+    @classmethod
+    @abstractmethod
+    def learned(cls, likelihood: str, X: Rows) -> Self:
+        """Return the preparation that training rows ask for."""
+
+    @abstractmethod
+    def rows(self, X: Rows) -> Rows:
+        """Return what the network is given: bytes as they are, floats in prepared units.
+
+        Raises
+        ------
+        InputError
+            For rows outside the domain.
+        """
+
+    @abstractmethod
+    def in_units(self, prepared: np.ndarray) -> np.ndarray:
+        """Return a block of prepared rows in the units that answers are given in."""
+
+    @abstractmethod
+    def shown(self, X: np.ndarray) -> np.ndarray:
+        """Return a block of X in the same units."""
+
+
+class Standardised(Preparation):
+    """Any numbers, brought to mean 0 and deviation 1; answers are in X's units."""
+
+    @classmethod
+    def learned(cls, likelihood: str, X: Rows) -> Self:
+        shift, deviation = moments_of(X)
+        # A constant feature keeps its units: there is nothing to scale by.
+        return cls(likelihood, shift, np.where(deviation > 0, deviation, 1.0))
+
+    def rows(self, X: Rows) -> Rows:
+        return PreparedRows(X, self._standardised, FLOAT32)
+
+    def in_units(self, prepared: np.ndarray) -> np.ndarray:
+        in_units: np.ndarray = prepared * self.scale + self.shift
+        return in_units
+
+    def shown(self, X: np.ndarray) -> np.ndarray:
+        return X
+
+    def _standardised(self, X: np.ndarray) -> np.ndarray:
+        standardised: np.ndarray = ((X - self.shift) / self.scale).astype(np.float32)
+        return standardised
+
+
+class Intensities(Preparation):
+    """Bytes, divided by 255 on the device, or numbers in [0, 1]; answers are in [0, 1]."""
+
+    @classmethod
+    def learned(cls, likelihood: str, X: Rows) -> Self:
+        are_bytes = X.dtype == np.uint8 and extent_of(X)[1] > 1
+        scale = np.full(X.shape[1], 255.0 if are_bytes else 1.0)
+        return cls(likelihood, np.zeros(X.shape[1]), scale)
+
+    def rows(self, X: Rows) -> Rows:
+        if X.dtype == np.uint8 and self.scale[0] == 255.0:
+            return X
+        low, high = extent_of(X) if len(X) else (0.0, 1.0)
+        if low < 0 or high > 1:
+            raise InputError(
+                f"X holds values in [{low:.4g}, {high:.4g}] but likelihood="
+                f"{self.likelihood!r} needs [0, 1]. Rescale X or use likelihood='gaussian'."
+            )
+        return PreparedRows(X, _as_float32, FLOAT32)
+
+    def in_units(self, prepared: np.ndarray) -> np.ndarray:
+        return prepared
+
+    def shown(self, X: np.ndarray) -> np.ndarray:
+        shown: np.ndarray = X / self.scale
+        return shown
+
+
+def preparation_class(likelihood: str) -> type[Preparation]:
+    """Return how rows are prepared for a likelihood."""
+    return PREPARATIONS[LIKELIHOODS[likelihood].domain]
+
+
+def _as_float32(X: np.ndarray) -> np.ndarray:
+    return X.astype(np.float32)
+
+
+PREPARATIONS: Final[dict[str, type[Preparation]]] = {
+    "numbers": Standardised,
+    "intensities": Intensities,
+}

@@ -1,0 +1,59 @@
+"""p(x|z): what the decoder's D outputs mean. One class and one dict line each.
+
+Every likelihood works on prepared inputs: intensities in [0, 1], tables standardised. For grey
+pixels, strictly between 0 and 1, the Bernoulli log-likelihood is minus the cross entropy
+and not a density; it is reported under that name.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from jaxtyping import Array
+
+from latentmix.models.likelihoods.gaussian import Gaussian
+from latentmix.models.likelihoods.intensities import Bernoulli, ReluBernoulli
+
+
+class Likelihood(Protocol):
+    """What the VAE asks of a likelihood.
+
+    Attributes
+    ----------
+    domain : str
+        What rows it tells of: a name in `estimators.preparation.PREPARATIONS`.
+    measure : {'cross entropy', 'density', 'mass'}
+        What it says of a row: a density, which other units of X change; a probability; or, as the
+        cross entropy of grey pixels, neither.
+    output_gain : float
+        Variance of the output layer's first weights, times its inputs.
+    """
+
+    domain: str
+    measure: str
+    output_gain: float
+
+    def __init__(self, n_features: int) -> None: ...
+
+    def initial_output_bias(self, feature_means: Array) -> Array:
+        """Return the output layer's starting bias (D,), from the prepared inputs' means (D,)."""
+        ...
+
+    def log_likelihood(self, x: Array, outputs: Array) -> Array:
+        """Return log p(x|z) per row, (B,), in nats."""
+        ...
+
+    def mean(self, outputs: Array) -> Array:
+        """Return E[x|z], (B, D), in prepared units."""
+        ...
+
+    def sample(self, outputs: Array, key: Array) -> Array:
+        """Return what `sample` shows for x given z, (B, D), in prepared units."""
+        ...
+
+
+LIKELIHOODS: Final[dict[str, type[Likelihood]]] = {
+    "bernoulli": Bernoulli,
+    "relu-bernoulli": ReluBernoulli,
+    "gaussian": Gaussian,
+}
