@@ -23,6 +23,8 @@ from latentmix.runs.recipe import (
 from latentmix.training.em_start import INITIALISATIONS
 from latentmix.training.schedules import SCHEDULES
 
+*ALL_BUT_ONE, LAST = "auto", *LIKELIHOODS
+
 
 def refusal(name_or_path, *overrides):
     """Return what is said of a recipe that is refused: one line that ends in a stop."""
@@ -192,7 +194,7 @@ def test_an_unknown_key_in_a_file_names_file_and_key(tmp_path):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("vae.likelihood=gausian", "'auto', 'bernoulli', 'relu-bernoulli' or 'gaussian'"),
+        ("vae.likelihood=gausian", f"{', '.join(map(repr, ALL_BUT_ONE))} or {LAST!r}"),
         ("mixture.covariance_type=digonal", "'full', 'tied', 'diag', 'spherical' or 'factor'"),
         ("data.channels=2", "1 or 3"),
         ("vae.latent_dim=0", "greater than or equal to 1"),

@@ -81,14 +81,15 @@ class VAE(
         first. None: D, D/2, D/4, D/8 for D features, clipped to [16, 1024].
     latent_dim : int, default=12
         Latent dimensions, L.
-    likelihood : {'auto', 'bernoulli', 'relu-bernoulli', 'gaussian'}, default='auto'
-        p(x|z). Auto: Bernoulli for bytes (uint8, divided by 255), else Gaussian on standardised
-        features. Bernoulli needs X in [0, 1] (or bytes).
+    likelihood : str, default='auto'
+        p(x|z). Auto: 'bernoulli' for bytes (uint8, divided by 255), else 'gaussian' on standardised
+        features, with a learned variance of each. 'bernoulli', 'relu-bernoulli' and
+        'continuous-bernoulli' need X in [0, 1] (or bytes).
     heads : {'linear', 'relu'}, default='linear'
         The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
     kl_weight : float or 'auto', default='auto'
         Weight of the KL term; at 1 the loss is minus the ELBO. 'auto' is n_features / 784, at
-        most 1, for data in [0, 1], and 1 for the Gaussian likelihood.
+        most 1, for cross entropies ('bernoulli' and 'relu-bernoulli'), and 1 for the others.
     kl_warmup : float, default=0.0
         Share of the training, [0, 1], over which the weight rises linearly from 0.
     batch_size : int, default=128
@@ -212,7 +213,7 @@ class VAE(
         Raises
         ------
         InputError
-            For NaN or infinity, or values outside [0, 1] with a Bernoulli likelihood.
+            For NaN or infinity, or values that the likelihood does not tell of.
         ParameterError
             For a parameter outside its domain, or a training that diverges; the estimator then
             holds the weights of the last good epoch, if there was one.
@@ -274,7 +275,7 @@ class VAE(
         """Return the ELBO of each row, (N,), in nats: a lower bound on log p(x).
 
         Averaged over 8 draws of z shared by all rows, so the same row has the same score. For
-        grey images the Bernoulli term is minus the cross entropy, and no density.
+        grey images the 'bernoulli' term is minus the cross entropy, and no density.
         """
 
         def elbo(bound: inference.Draws[np.ndarray]) -> np.ndarray:

@@ -42,7 +42,13 @@ class VaeSection:
     """Parameters of :class:`latentmix.VAE`."""
 
     latent_dim: Count
-    likelihood: Literal["auto", "bernoulli", "relu-bernoulli", "gaussian"]
+    likelihood: Literal[
+        "auto",
+        "bernoulli",
+        "relu-bernoulli",
+        "continuous-bernoulli",
+        "gaussian",
+    ]
     heads: Literal["linear", "relu"]
     kl_weight: NotNegative | Literal["auto"]
     kl_warmup: Annotated[float, Field(ge=0, le=1)]

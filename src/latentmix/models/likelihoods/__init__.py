@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from jaxtyping import Array
 
+from latentmix.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from latentmix.models.likelihoods.gaussian import Gaussian
 from latentmix.models.likelihoods.intensities import Bernoulli, ReluBernoulli
 
@@ -55,5 +56,6 @@ class Likelihood(Protocol):
 LIKELIHOODS: Final[dict[str, type[Likelihood]]] = {
     "bernoulli": Bernoulli,
     "relu-bernoulli": ReluBernoulli,
+    "continuous-bernoulli": ContinuousBernoulli,
     "gaussian": Gaussian,
 }

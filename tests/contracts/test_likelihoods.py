@@ -1,0 +1,208 @@
+"""Whatever likelihood a VAE has: it learns, answers, is kept, and refuses rows it does not tell."""
+
+import copy
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+import latentmix
+from latentmix import VAE, LatentMixture, Refinement, fit_together
+from latentmix.data import Dataset
+from latentmix.errors import InputError
+from latentmix.estimators.preparation import PREPARATIONS
+from latentmix.models.likelihoods import LIKELIHOODS
+
+N, D = 160, 16
+FAST = {
+    "hidden_dims": (16,),
+    "latent_dim": 2,
+    "batch_size": 32,
+    "max_epochs": 20,
+    "min_steps": 0,
+    "learning_rate": 1e-2,
+    "random_state": 0,
+}
+
+
+def two_kinds(low, high):
+    """Return what rows of two kinds expect: low numbers on one half, high ones on the other."""
+    return np.where((np.arange(N) % 2)[:, None] == (np.arange(D) < 8), float(high), float(low))
+
+
+RANDOM = np.random.RandomState(0)
+ROWS = {
+    "numbers": two_kinds(-10, 30) + RANDOM.standard_normal((N, D)),
+    "intensities": (two_kinds(30, 220) + RANDOM.randint(-20, 21, (N, D))).astype(np.uint8),
+}
+
+# Rows outside a domain, and the sentence that refuses them.
+OUTSIDE = {
+    "intensities": [
+        (ROWS["numbers"], r"X holds values in \[-\S+, \S+\] but .* needs \[0, 1\]\. Rescale X"),
+    ],
+}
+
+
+# One likelihood of each domain: trainings differ by no more than that.
+ONE_EACH = {kind.domain: name for name, kind in LIKELIHOODS.items()}.values()
+
+
+def vae(likelihood, **changes):
+    return VAE(likelihood=likelihood, **{**FAST, **changes})
+
+
+def rows_of(likelihood):
+    return ROWS[LIKELIHOODS[likelihood].domain]
+
+
+def answers(model, X):
+    return (model.transform(X), model.score_samples(X), model.reconstruct(X), model.sample(5))
+
+
+@pytest.fixture(scope="module")
+def fit():
+    """Return a function that gives the fitted VAE of a likelihood, the same one each time."""
+    known = {}
+
+    def fit(likelihood):
+        if likelihood not in known:
+            known[likelihood] = vae(likelihood).fit(rows_of(likelihood))
+        return known[likelihood]
+
+    return fit
+
+
+@pytest.fixture(params=LIKELIHOODS)
+def fitted(request, fit):
+    return fit(request.param)
+
+
+@pytest.fixture(params=ONE_EACH)
+def one_each(request, fit):
+    return fit(request.param)
+
+
+def test_every_domain_is_looked_at():
+    assert set(ROWS) == set(PREPARATIONS) == {*OUTSIDE, "numbers"}
+
+
+def test_it_learns(fitted):
+    X = rows_of(fitted.likelihood)
+    course = [epoch.train.objective for epoch in fitted.history_]
+    assert course[-1] < course[0]
+    shown = fitted.in_output_units(X)
+    assert np.corrcoef(fitted.reconstruct(X).ravel(), shown.ravel())[0, 1] > 0.9
+
+
+def test_its_answers_are_finite_and_do_not_depend_on_where_a_row_stands(fitted):
+    X = rows_of(fitted.likelihood)
+    for answer in answers(fitted, X):
+        assert np.isfinite(answer).all()
+    scores = fitted.score_samples(X)
+    np.testing.assert_array_equal(fitted.score_samples(X), scores)
+    np.testing.assert_allclose(fitted.score_samples(X[100:])[::-1], scores[:99:-1], rtol=1e-5)
+
+
+def test_its_answers_are_in_the_units_of_the_rows_as_shown(fitted):
+    shown = fitted.in_output_units(rows_of(fitted.likelihood))
+    room = 0.5 * np.ptp(shown)
+    for answer in (fitted.reconstruct(rows_of(fitted.likelihood)), fitted.sample(20)):
+        assert answer.shape[1:] == (D,)
+        assert shown.min() - room <= np.median(answer) <= shown.max() + room
+
+
+def test_it_is_kept(fitted, tmp_path):
+    X = rows_of(fitted.likelihood)
+    fitted.save(tmp_path / "model")
+    kept = latentmix.load(tmp_path / "model")
+    for ours, theirs in zip(answers(fitted, X), answers(kept, X), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rows_on_disk_and_in_other_shards_train_the_same(one_each, tmp_path, monkeypatch):
+    X = rows_of(one_each.likelihood)
+    np.save(tmp_path / "rows.npy", X)
+    monkeypatch.setattr("latentmix.training.shards.BYTES_PER_SHARD", 64 * D * 4)
+    mapped = clone(one_each).fit(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    np.testing.assert_array_equal(mapped.transform(X), one_each.transform(X))
+
+
+def test_trained_beside_another_it_is_as_alone(one_each):
+    X = rows_of(one_each.likelihood)
+    _, beside = fit_together(
+        [vae(one_each.likelihood, random_state=7), clone(one_each)], X, vmap=True
+    )
+    np.testing.assert_allclose(beside.score(X), one_each.score(X), rtol=1e-3)
+
+
+def test_it_takes_rows_block_by_block(one_each):
+    X = rows_of(one_each.likelihood)
+    online = clone(one_each)
+    for _ in range(10):
+        for block in np.array_split(X, 2):
+            online.partial_fit(block)
+    assert online.history_[-1].train.objective < online.history_[0].train.objective
+    assert np.isfinite(online.score(X))
+
+
+@pytest.mark.filterwarnings("ignore::latentmix.errors.TrainingWarning")
+@pytest.mark.parametrize("likelihood", ONE_EACH)
+def test_network_and_mixture_are_trained_together_under_it(likelihood):
+    X = rows_of(likelihood)
+    rounds = Refinement(n_rounds=1, epochs=2, min_steps=0, image_shape=(4, 4))
+    mixture = latentmix.GaussianMixture(2, covariance_type="diag")
+    model = LatentMixture(vae=vae(likelihood), mixture=mixture, refinement=rounds, random_state=0)
+    model.fit(X, validation_data=X[:40])
+    assert np.isfinite(model.score_samples(X)).all()
+    assert np.isfinite(model.vae_.history_[-1].validation.reconstruction)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "X", "match"),
+    [
+        (name, X, match)
+        for name, kind in LIKELIHOODS.items()
+        for X, match in OUTSIDE.get(kind.domain, [])
+    ],
+)
+def test_rows_outside_its_domain_are_refused(fit, likelihood, X, match):
+    with pytest.raises(InputError, match=match):
+        vae(likelihood).fit(X)
+    good = fit(likelihood)
+    for ask in (good.transform, good.score_samples, good.partial_fit):
+        with pytest.raises(InputError, match=match):
+            ask(X)
+
+
+def test_the_automatic_kl_weight_is_1_unless_the_first_term_is_a_cross_entropy(fitted):
+    crossed = fitted.likelihood in ("bernoulli", "relu-bernoulli")
+    assert fitted.kl_weight_ == (D / 784 if crossed else 1.0)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "continuous-bernoulli"])
+def test_a_density_is_of_x_in_its_own_units(fit, likelihood):
+    X, fitted = rows_of(likelihood), fit(likelihood)
+    in_units = copy.copy(fitted)
+    in_units.shift_, in_units.scale_ = np.zeros(D), np.ones(D)
+    scores = in_units.score_samples((X - fitted.shift_) / fitted.scale_)
+    expected = scores - np.log(fitted.scale_).sum()
+    np.testing.assert_allclose(fitted.score_samples(X), expected, rtol=1e-4)
+    assert np.abs(fitted.score_samples(X) - scores).min() > 1
+
+
+def test_what_is_no_density_is_the_same_in_all_units(fitted):
+    assert (fitted.log_jacobian_ == 0) == (LIKELIHOODS[fitted.likelihood].measure != "density")
+
+
+@pytest.mark.parametrize("likelihood", ONE_EACH)
+def test_a_run_has_it_and_its_model_answers(carry_out, tmp_path, likelihood):
+    X = rows_of(likelihood)
+    dataset = Dataset("rows", "rows of two kinds", X, image_shape=(4, 4))
+    settings = ("mixture.n_components=2", "report.n_components=[2]", "vae.max_epochs=3")
+    metrics = carry_out(
+        tmp_path / "run", f"vae.likelihood={likelihood}", *settings, dataset=dataset
+    )
+    model = latentmix.load(tmp_path / "run")
+    assert model.vae_.likelihood_ == likelihood
+    assert np.isfinite(model.score_samples(X)).all() and np.isfinite(metrics["test"]["elbo"])

@@ -1,0 +1,143 @@
+"""Each likelihood of one feature: it sums to 1, its mean is its mean, its draws are its own."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentmix.estimators.preparation import PREPARATIONS
+from latentmix.models.likelihoods import LIKELIHOODS
+from latentmix.models.likelihoods.continuous_bernoulli import log_normaliser, mean_of
+
+PROPER = [name for name, kind in LIKELIHOODS.items() if kind.measure != "cross entropy"]
+N = 40_000
+# A two-sided chance of 1 in 16,000.
+LIMIT = 4.0
+
+
+class Support(NamedTuple):
+    """Places of a domain, and weights with which a sum over them is a sum, or integral, of all.
+
+    `outputs` are such as a decoder may come to.
+    """
+
+    x: np.ndarray
+    weights: np.ndarray
+    outputs: tuple[float, ...]
+
+
+def interval(low, high, n_pieces, outputs):
+    """Return Gauss-Legendre places and weights in each of the pieces of an interval."""
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    edges = np.linspace(low, high, n_pieces + 1)
+    half = np.diff(edges)[:, None] / 2
+    x = edges[:-1, None] + half * (1 + nodes)
+    return Support(x.ravel(), (half * weights).ravel(), outputs)
+
+
+SUPPORTS = {
+    "numbers": interval(-60, 60, 200, (-5.0, 0.0, 12.0)),
+    "intensities": interval(0, 1, 50, (-40.0, -4.0, -0.51, -0.49, -1e-3, 0.0, 0.3, 0.7, 12.0)),
+}
+
+
+def test_every_domain_is_looked_at():
+    assert set(SUPPORTS) == set(PREPARATIONS)
+
+
+def built(name):
+    """Return a likelihood of one feature, with parameters other than those it starts with."""
+
+    def moved(leaf):
+        return leaf + 0.4 if eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(moved, LIKELIHOODS[name](1))
+
+
+CASES = [(name, out) for name in PROPER for out in SUPPORTS[LIKELIHOODS[name].domain].outputs]
+
+
+@pytest.fixture(params=CASES, ids=[f"{name} at {out}" for name, out in CASES])
+def case(request):
+    """Return a likelihood, an output, the support, and the probability of each place."""
+    name, output = request.param
+    likelihood, support = built(name), SUPPORTS[LIKELIHOODS[name].domain]
+    x = jnp.asarray(support.x, jnp.float32)[:, None]
+    log_p = likelihood.log_likelihood(x, jnp.full_like(x, output))
+    return likelihood, output, support, np.exp(np.asarray(log_p, np.float64)) * support.weights
+
+
+def test_it_sums_to_one(case):
+    *_, probabilities = case
+    assert probabilities.sum() == pytest.approx(1, abs=2e-5)
+
+
+def test_its_mean_is_that_of_its_probabilities(case):
+    likelihood, output, support, probabilities = case
+    mean = float(likelihood.mean(jnp.full((1, 1), output))[0, 0])
+    expected = (probabilities * support.x).sum()
+    spread = np.sqrt((probabilities * (support.x - expected) ** 2).sum())
+    assert mean == pytest.approx(expected, abs=1e-4 * spread + 1e-6 * abs(expected))
+
+
+def test_its_draws_are_in_its_domain_and_have_its_moments(case):
+    likelihood, output, support, probabilities = case
+    outputs = jnp.full((N, 1), output, jnp.float32)
+    drawn = np.asarray(likelihood.sample(outputs, jax.random.key(0)), np.float64)[:, 0]
+    assert support.x.min() - 0.01 <= drawn.min() and drawn.max() <= support.x.max() + 0.01
+    mean = (probabilities * support.x).sum()
+    powers = [(probabilities * np.abs(support.x - mean) ** power).sum() for power in (2, 4)]
+    assert abs(drawn.mean() - mean) <= LIMIT * np.sqrt(powers[0] / N)
+    error = np.sqrt((powers[1] - powers[0] ** 2) / N)
+    assert abs(((drawn - mean) ** 2).mean() - powers[0]) <= LIMIT * error
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_its_gradient_is_that_of_its_values(name):
+    """Series, bounds and branches join: differences in float64 agree with the derivative."""
+    support = SUPPORTS[LIKELIHOODS[name].domain]
+    likelihood = built(name)
+    x = jnp.asarray(support.x[:: max(1, len(support.x) // 7)], jnp.float32)[:, None]
+
+    def total(output):
+        return jnp.sum(likelihood.log_likelihood(x, jnp.full_like(x, output)))
+
+    # At exactly 0 two branches of softplus meet, and their derivatives are of either side.
+    for output in (output or 1e-4 for output in support.outputs):
+        slope = jax.grad(total)(jnp.float32(output))
+        assert np.isfinite(slope)
+        if name == "relu-bernoulli":  # its derivative is another on purpose
+            continue
+        with jax.enable_x64(True):
+            x64 = jnp.asarray(x, jnp.float64)
+            ends = [
+                likelihood.log_likelihood(x64, jnp.full_like(x64, output + step)).sum()
+                for step in (-1e-4, 1e-4)
+            ]
+        expected = float(ends[1] - ends[0]) / 2e-4
+        assert slope == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+# Of the continuous Bernoulli
+
+
+def test_the_normaliser_is_smooth_where_its_series_begins():
+    t = np.r_[np.linspace(-2, 2, 801), -200, -50, 50, 200].astype(np.float32)
+    exact = t.astype(np.float64)
+    exact[exact == 0] = 1e-9
+    log_c = np.log(exact / np.tanh(exact / 2))
+    np.testing.assert_allclose(log_normaliser(jnp.asarray(t)), log_c, rtol=1e-6)
+    log_c_slope = 1 / exact - 1 / np.sinh(exact)
+    found = jax.vmap(jax.grad(lambda one: log_normaliser(one[None, None])[0, 0]))(jnp.asarray(t))
+    near = np.abs(exact) > 1e-3  # nearer, this formula has no digits left
+    np.testing.assert_allclose(found[near], log_c_slope[near], rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(found[~near], exact[~near] / 6, atol=1e-6)
+
+
+def test_the_mean_is_no_parameter():
+    t = jnp.asarray([-3.0, 0.0, 3.0])
+    np.testing.assert_allclose(mean_of(t), [0.28094, 0.5, 0.71906], atol=1e-5)
+    assert mean_of(t)[2] < jax.nn.sigmoid(t)[2]
