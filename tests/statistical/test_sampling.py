@@ -156,7 +156,7 @@ def test_a_component_draws_from_itself_alone(model):
 
 def test_a_gaussian_likelihood_draws_with_its_variance():
     variances = np.array([0.25, 4.0])
-    likelihood = Gaussian(2)
+    likelihood = Gaussian(jnp.zeros(2))
     object.__setattr__(likelihood, "log_variance", jnp.log(jnp.asarray(variances, jnp.float32)))
     outputs = jnp.tile(jnp.asarray([[1.0, -3.0]]), (N, 1))
     rows = np.asarray(likelihood.sample(outputs, jax.random.key(0)), np.float64)

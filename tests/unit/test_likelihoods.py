@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from latentmix.estimators.preparation import PREPARATIONS
+from latentmix.kernels.counts import negative_binomial_log_likelihood, poisson_log_likelihood
 from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.models.likelihoods.continuous_bernoulli import log_normaliser, mean_of
 
@@ -41,6 +43,7 @@ def interval(low, high, n_pieces, outputs):
 SUPPORTS = {
     "numbers": interval(-60, 60, 200, (-5.0, 0.0, 12.0)),
     "intensities": interval(0, 1, 50, (-40.0, -4.0, -0.51, -0.49, -1e-3, 0.0, 0.3, 0.7, 12.0)),
+    "counts": Support(np.arange(20_000.0), np.ones(20_000), (-20.0, -3.0, 0.0, 0.7, 3.0, 6.0)),
 }
 
 
@@ -54,7 +57,7 @@ def built(name):
     def moved(leaf):
         return leaf + 0.4 if eqx.is_inexact_array(leaf) else leaf
 
-    return jax.tree.map(moved, LIKELIHOODS[name](1))
+    return jax.tree.map(moved, LIKELIHOODS[name](jnp.full(1, 0.5)))
 
 
 CASES = [(name, out) for name in PROPER for out in SUPPORTS[LIKELIHOODS[name].domain].outputs]
@@ -141,3 +144,45 @@ def test_the_mean_is_no_parameter():
     t = jnp.asarray([-3.0, 0.0, 3.0])
     np.testing.assert_allclose(mean_of(t), [0.28094, 0.5, 0.71906], atol=1e-5)
     assert mean_of(t)[2] < jax.nn.sigmoid(t)[2]
+
+
+# Of counts
+
+COUNTS = np.r_[0:40, 97, 1000, 54_321, 10**6, 2**24].astype(float)
+
+
+@pytest.mark.parametrize("ratio", [1e-4, 0.5, 0.999, 1.0, 1.001, 3.0, 1e3])
+def test_poisson_log_probabilities_keep_their_digits(ratio):
+    log_rate = np.log(np.maximum(COUNTS, 0.3) * ratio).astype(np.float32)
+    found = poisson_log_likelihood(jnp.asarray(COUNTS[:, None]), jnp.asarray(log_rate[:, None]))
+    rate = np.exp(log_rate.astype(np.float64))
+    exact = stats.poisson.logpmf(COUNTS, rate)
+    # Outputs of float32 know their mean to some 2e-6 of it: no formula is better than that.
+    assert np.all(np.abs(found - exact) < 2e-6 * (np.abs(exact) + np.abs(COUNTS - rate)) + 2e-6)
+
+
+@pytest.mark.parametrize("dispersion", [1e-5, 0.01, 1.0, 30.0, 1e4])
+@pytest.mark.parametrize("ratio", [1e-4, 0.5, 1.0, 1.1, 1e3])
+def test_negative_binomial_log_probabilities_keep_their_digits(dispersion, ratio):
+    log_mean = np.log(np.maximum(COUNTS, 0.3) * ratio).astype(np.float32)
+    log_dispersion = np.float32(np.log(dispersion))
+    found = negative_binomial_log_likelihood(
+        jnp.asarray(COUNTS[:, None]), jnp.asarray(log_mean[:, None]), jnp.full(1, log_dispersion)
+    )
+    r, mean = np.exp(-np.float64(log_dispersion)), np.exp(log_mean.astype(np.float64))
+    exact = stats.nbinom.logpmf(COUNTS, r, r / (r + mean))
+    known = np.abs(COUNTS - mean) * r / (r + mean)
+    assert np.all(np.abs(found - exact) < 2e-6 * (np.abs(exact) + known) + 2e-5)
+
+
+def test_the_dispersion_learns_by_its_exact_gradient():
+    x, log_mean = jnp.asarray(COUNTS[:42, None]), jnp.full((42, 1), 2.0)
+
+    def total(log_dispersion):
+        return negative_binomial_log_likelihood(x, log_mean, log_dispersion[None]).sum()
+
+    for log_dispersion in (-6.0, -1.0, 0.0, 2.0):
+        slope = jax.grad(total)(jnp.float32(log_dispersion))
+        r = np.exp(-log_dispersion + np.array([-1e-5, 1e-5]))
+        ends = [stats.nbinom.logpmf(COUNTS[:42], one, one / (one + np.exp(2))).sum() for one in r]
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-3)

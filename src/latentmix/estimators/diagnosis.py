@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, Final
 
+import jax.numpy as jnp
 import numpy as np
 
 from latentmix.data import Rows
@@ -13,7 +14,7 @@ from latentmix.metrics import active_dimensions
 from latentmix.models import inference
 from latentmix.models.mlp import Trunk
 from latentmix.models.posteriors import Posterior
-from latentmix.models.vae import Network
+from latentmix.models.vae import Network, prepare
 
 # So many rows tell a unit that sleeps for some from one that is dead; fewer tell nothing.
 MOST_ROWS, FEWEST_ROWS = 1000, 100
@@ -52,7 +53,7 @@ def warn_of_one_cluster(components: np.ndarray, n_components: int) -> None:
 
 def _dead_layer(vae: Any, rows: np.ndarray, posterior: Posterior[np.ndarray]) -> str | None:
     network: Network = vae.network_
-    x = rows.astype(np.float32) / (255.0 if rows.dtype == np.uint8 else 1.0)
+    x = np.asarray(network.likelihood.encoded(prepare(jnp.asarray(rows))))
     for name, trunk, inputs in (
         ("encoder", network.encoder, x),
         ("decoder", network.decoder, posterior.mean),

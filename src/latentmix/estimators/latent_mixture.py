@@ -344,7 +344,7 @@ class LatentMixture(
         Returns
         -------
         (n_samples, D) array
-            Probabilities for images, draws in X's units for tables.
+            As :meth:`VAE.sample` shows them.
 
         Raises
         ------

@@ -14,10 +14,14 @@ from jaxtyping import Float
 
 from latentmix.data import Rows
 from latentmix.errors import InputError
-from latentmix.estimators.units import PreparedRows, extent_of, moments_of
+from latentmix.estimators.units import PreparedRows, extent_of, in_blocks, moments_of
 from latentmix.models.likelihoods import LIKELIHOODS
 
 FLOAT32: Final = np.dtype(np.float32)
+
+# The largest of whole numbers that a float32 tells apart.
+MOST_COUNTED: Final = 1 << 24
+_NO_COUNTS = "Correct those values, or use likelihood='gaussian'."
 
 
 class Preparation(ABC):
@@ -111,6 +115,44 @@ class Intensities(Preparation):
         return shown
 
 
+class Counts(Preparation):
+    """Whole numbers from 0, bytes among them, as they are; answers are counts and their means."""
+
+    @classmethod
+    def learned(cls, likelihood: str, X: Rows) -> Self:
+        return cls(likelihood, np.zeros(X.shape[1]), np.ones(X.shape[1]))
+
+    def rows(self, X: Rows) -> Rows:
+        check_whole(X, MOST_COUNTED, f"likelihood={self.likelihood!r} needs counts", _NO_COUNTS)
+        return PreparedRows(X, _as_float32, FLOAT32)
+
+    def in_units(self, prepared: np.ndarray) -> np.ndarray:
+        return prepared
+
+    def shown(self, X: np.ndarray) -> np.ndarray:
+        return X
+
+
+def check_whole(X: Rows, most: int, needs: str, remedy: str) -> None:
+    """Refuse rows that are no whole numbers from 0 to some most, saying where the first stands.
+
+    Raises
+    ------
+    InputError
+    """
+    n_read = 0
+    for block in in_blocks(X):
+        if not (block.dtype == np.uint8 and most >= 255):
+            bad = (block < 0) | (block > most) | (block != np.floor(block))
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
+                raise InputError(
+                    f"X holds {block[row, column]:.8g} at row {n_read + row}, column {column}, but "
+                    f"{needs}, whole numbers from 0 to {most}. {remedy}"
+                )
+        n_read += len(block)
+
+
 def preparation_class(likelihood: str) -> type[Preparation]:
     """Return how rows are prepared for a likelihood."""
     return PREPARATIONS[LIKELIHOODS[likelihood].domain]
@@ -123,4 +165,5 @@ def _as_float32(X: np.ndarray) -> np.ndarray:
 PREPARATIONS: Final[dict[str, type[Preparation]]] = {
     "numbers": Standardised,
     "intensities": Intensities,
+    "counts": Counts,
 }

@@ -84,7 +84,8 @@ class VAE(
     likelihood : str, default='auto'
         p(x|z). Auto: 'bernoulli' for bytes (uint8, divided by 255), else 'gaussian' on standardised
         features, with a learned variance of each. 'bernoulli', 'relu-bernoulli' and
-        'continuous-bernoulli' need X in [0, 1] (or bytes).
+        'continuous-bernoulli' need X in [0, 1] (or bytes), 'poisson' and 'negative-binomial'
+        counts.
     heads : {'linear', 'relu'}, default='linear'
         The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
     kl_weight : float or 'auto', default='auto'
@@ -292,7 +293,7 @@ class VAE(
     def sample(self, n_samples: int = 1) -> np.ndarray:
         """Draw z ~ N(0, I) and return x given z, (n_samples, D), in `inverse_transform`'s units.
 
-        Images are shown as probabilities; tables are drawn with their variance.
+        Images are shown as probabilities ('bernoulli'); of other likelihoods x is a draw.
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, kind=Integral, least=1)

@@ -74,16 +74,17 @@ class Network(eqx.Module):
         # in its place when the widths are read in reverse.
         decoder_widths = tuple(reversed(widths[1:])) + widths[:1] * (len(widths) == 1)
         self.decoder = Trunk(latent_dim, decoder_widths, keys[2])
-        self.likelihood = LIKELIHOODS[architecture.likelihood](n_features)
+        means = jnp.asarray(feature_means, jnp.float32)
+        self.likelihood = LIKELIHOODS[architecture.likelihood](means)
         self.prior = StandardNormal()
         gain = self.likelihood.output_gain
         output = Dense(decoder_widths[-1], n_features, keys[3], gain=gain)
-        start = self.likelihood.initial_output_bias(jnp.asarray(feature_means, jnp.float32))
+        start = self.likelihood.initial_output_bias(means)
         self.output = eqx.tree_at(lambda layer: layer.bias, output, start)
 
     def posterior(self, x: Float[Array, "B D"]) -> Posterior[Array]:
         """Return q(z|x)."""
-        return self.heads(self.encoder(x))
+        return self.heads(self.encoder(self.likelihood.encoded(x)))
 
     def outputs(self, z: Float[Array, "B L"]) -> Float[Array, "B D"]:
         """Return the decoder's outputs: the likelihood's parameters."""

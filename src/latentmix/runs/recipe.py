@@ -48,6 +48,8 @@ class VaeSection:
         "relu-bernoulli",
         "continuous-bernoulli",
         "gaussian",
+        "poisson",
+        "negative-binomial",
     ]
     heads: Literal["linear", "relu"]
     kl_weight: NotNegative | Literal["auto"]

@@ -1,8 +1,8 @@
 """p(x|z): what the decoder's D outputs mean. One class and one dict line each.
 
-Every likelihood works on prepared inputs: intensities in [0, 1], tables standardised. For grey
-pixels, strictly between 0 and 1, the Bernoulli log-likelihood is minus the cross entropy
-and not a density; it is reported under that name.
+Every likelihood works on prepared inputs: intensities in [0, 1], counts, tables standardised.
+For grey pixels, strictly between 0 and 1, the Bernoulli log-likelihood is minus the cross
+entropy and not a density; it is reported under that name.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from jaxtyping import Array
 
 from latentmix.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from latentmix.models.likelihoods.counts import NegativeBinomial, Poisson
 from latentmix.models.likelihoods.gaussian import Gaussian
 from latentmix.models.likelihoods.intensities import Bernoulli, ReluBernoulli
 
@@ -34,7 +35,12 @@ class Likelihood(Protocol):
     measure: str
     output_gain: float
 
-    def __init__(self, n_features: int) -> None: ...
+    def __init__(self, feature_means: Array) -> None:
+        """Take the means of the prepared inputs, (D,) float32."""
+
+    def encoded(self, x: Array) -> Array:
+        """Return what the encoder is given for prepared inputs, (B, D)."""
+        ...
 
     def initial_output_bias(self, feature_means: Array) -> Array:
         """Return the output layer's starting bias (D,), from the prepared inputs' means (D,)."""
@@ -58,4 +64,6 @@ LIKELIHOODS: Final[dict[str, type[Likelihood]]] = {
     "relu-bernoulli": ReluBernoulli,
     "continuous-bernoulli": ContinuousBernoulli,
     "gaussian": Gaussian,
+    "poisson": Poisson,
+    "negative-binomial": NegativeBinomial,
 }

@@ -1,6 +1,6 @@
 """The continuous Bernoulli: a density of intensities, where cross entropy is none.
 
-p(x) = C(p) p^x (1 - p)^(1 - x) on [0, 1] (Loaiza-Ganem and Cunningham 2019, equations 6 and 7).
+p(x) = C(p) p^x (1 - p)^(1 - x) on [0, 1] (Loaiza-Ganem and Cunningham 2019).
 In the logit, t = log p - log(1 - p), that is an exponential cut off at 0 and 1:
 
     p(x) = exp(t x) t / (exp(t) - 1),    log C = log(t / tanh(t / 2))
@@ -69,8 +69,12 @@ class ContinuousBernoulli(eqx.Module):
     measure = "density"
     output_gain = 1.0
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, feature_means: Array) -> None:
         """Take no parameters of its own."""
+
+    def encoded(self, x: Array) -> Array:
+        """Return x."""
+        return x
 
     def initial_output_bias(self, feature_means: Array) -> Array:
         """Return zeros: uniform densities."""

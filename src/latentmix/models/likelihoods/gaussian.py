@@ -20,9 +20,13 @@ class Gaussian(eqx.Module):
     # Standardised features: a variance below 1e-4 is a feature copied, not one explained.
     SMALLEST_LOG_VARIANCE = -9.2
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, feature_means: Array) -> None:
         """Start at unit variance, the standardised features' own."""
-        self.log_variance = jnp.zeros(n_features, jnp.float32)
+        self.log_variance = jnp.zeros_like(feature_means)
+
+    def encoded(self, x: Array) -> Array:
+        """Return x."""
+        return x
 
     def initial_output_bias(self, feature_means: Array) -> Array:
         """Return zeros: standardised features have mean 0."""

@@ -17,8 +17,12 @@ class Bernoulli(eqx.Module):
     measure = "cross entropy"
     output_gain = 1.0
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, feature_means: Array) -> None:
         """Take no parameters of its own."""
+
+    def encoded(self, x: Array) -> Array:
+        """Return x."""
+        return x
 
     def initial_output_bias(self, feature_means: Array) -> Array:
         """Return zeros."""
@@ -80,8 +84,12 @@ class ReluBernoulli(eqx.Module):
     # The smallest starting bias: an output unit must start active to learn at all.
     SMALLEST_START = 0.02
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, feature_means: Array) -> None:
         """Take no parameters of its own."""
+
+    def encoded(self, x: Array) -> Array:
+        """Return x."""
+        return x
 
     def initial_output_bias(self, feature_means: Array) -> Array:
         """Return the mean image, so that every unit starts inside its active region."""
