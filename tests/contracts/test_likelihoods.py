@@ -36,6 +36,7 @@ ROWS = {
     "intensities": (two_kinds(30, 220) + RANDOM.randint(-20, 21, (N, D))).astype(np.uint8),
     "counts": RANDOM.poisson(two_kinds(2, 40)).astype(float),
 }
+ROWS["levels"] = ROWS["intensities"]
 
 # Rows outside a domain, and the sentence that refuses them.
 OUTSIDE = {
@@ -46,6 +47,13 @@ OUTSIDE = {
         (ROWS["counts"] - ROWS["counts"].max(), r"X holds -\d+ at row \d+, .* needs counts, whole"),
         (ROWS["counts"] + 0.25, r"X holds \d+\.25 at row 0, column 0, .*Correct those values, or"),
         (ROWS["counts"] * 1e8, r"X holds \S+ at row 0, .* from 0 to 16777216"),
+    ],
+    "levels": [
+        (
+            ROWS["intensities"] / 255,
+            r"X holds 0\.\d+ at row 0, .* needs bytes, .*Give images as uint8",
+        ),
+        (ROWS["intensities"] * 2.0, r"X holds \d+ at row \d+, .* whole numbers from 0 to 255"),
     ],
 }
 
@@ -199,6 +207,14 @@ def test_a_density_is_of_x_in_its_own_units(fit, likelihood):
     expected = scores - np.log(fitted.scale_).sum()
     np.testing.assert_allclose(fitted.score_samples(X), expected, rtol=1e-4)
     assert np.abs(fitted.score_samples(X) - scores).min() > 1
+
+
+def test_levels_and_counts_are_the_same_in_any_dtype(fit):
+    for likelihood in ("discretised-logistic", "poisson"):
+        model, X = fit(likelihood), rows_of(likelihood)
+        scores = [model.score_samples(X.astype(kind)) for kind in (np.uint8, float, int)]
+        np.testing.assert_array_equal(scores[0], scores[1])
+        np.testing.assert_array_equal(scores[0], scores[2])
 
 
 def test_what_is_no_density_is_the_same_in_all_units(fitted):

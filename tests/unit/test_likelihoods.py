@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from latentmix.estimators.preparation import PREPARATIONS
 from latentmix.kernels.counts import negative_binomial_log_likelihood, poisson_log_likelihood
 from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.models.likelihoods.continuous_bernoulli import log_normaliser, mean_of
+from latentmix.models.likelihoods.discretised_logistic import DiscretisedLogistic
 
 PROPER = [name for name, kind in LIKELIHOODS.items() if kind.measure != "cross entropy"]
 N = 40_000
@@ -44,6 +45,7 @@ SUPPORTS = {
     "numbers": interval(-60, 60, 200, (-5.0, 0.0, 12.0)),
     "intensities": interval(0, 1, 50, (-40.0, -4.0, -0.51, -0.49, -1e-3, 0.0, 0.3, 0.7, 12.0)),
     "counts": Support(np.arange(20_000.0), np.ones(20_000), (-20.0, -3.0, 0.0, 0.7, 3.0, 6.0)),
+    "levels": Support(np.arange(256) / 255, np.ones(256), (-2.0, -0.1, 0.0, 0.5, 0.998, 1.3)),
 }
 
 
@@ -186,3 +188,23 @@ def test_the_dispersion_learns_by_its_exact_gradient():
         r = np.exp(-log_dispersion + np.array([-1e-5, 1e-5]))
         ends = [stats.nbinom.logpmf(COUNTS[:42], one, one / (one + np.exp(2))).sum() for one in r]
         assert slope == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-3)
+
+
+# Of the discretised logistic
+
+
+@pytest.mark.parametrize("log_scale", [-20.0, -7.0, -5.5, -4.0, -1.0, 3.0])
+@pytest.mark.parametrize("location", [-0.5, 0.0, 0.3, 100.5 / 255, 1.0, 1.2])
+def test_the_256_levels_have_all_of_the_probability(log_scale, location):
+    likelihood = DiscretisedLogistic(jnp.zeros(1))
+    likelihood = eqx.tree_at(lambda one: one.log_scale, likelihood, jnp.full(1, log_scale))
+    levels = jnp.arange(256.0)[:, None] / 255
+    log_p = likelihood.log_likelihood(levels, jnp.full_like(levels, location))
+    probabilities = np.exp(np.asarray(log_p, np.float64))
+    assert np.isfinite(log_p).all() and probabilities.sum() == pytest.approx(1, abs=1e-5)
+    mean = float(likelihood.mean(jnp.full((1, 1), location))[0, 0])
+    assert mean == pytest.approx((probabilities * np.arange(256) / 255).sum(), abs=1e-5)
+    # As the formula has it, where differences of float64 still tell.
+    s = np.exp(max(log_scale, -7.7))
+    edges = special.expit(((np.arange(1, 256) - 0.5) / 255 - location) / s)
+    np.testing.assert_allclose(probabilities, np.diff(np.r_[0, edges, 1]), rtol=1e-3, atol=1e-6)

@@ -21,6 +21,7 @@ FLOAT32: Final = np.dtype(np.float32)
 
 # The largest of whole numbers that a float32 tells apart.
 MOST_COUNTED: Final = 1 << 24
+_NO_LEVELS = "Give images as uint8, or use likelihood='continuous-bernoulli' for [0, 1]."
 _NO_COUNTS = "Correct those values, or use likelihood='gaussian'."
 
 
@@ -133,6 +134,25 @@ class Counts(Preparation):
         return X
 
 
+class Levels(Preparation):
+    """Bytes, or whole numbers from 0 to 255, divided by 255 on the device; answers in [0, 1]."""
+
+    @classmethod
+    def learned(cls, likelihood: str, X: Rows) -> Self:
+        return cls(likelihood, np.zeros(X.shape[1]), np.full(X.shape[1], 255.0))
+
+    def rows(self, X: Rows) -> Rows:
+        check_whole(X, 255, f"likelihood={self.likelihood!r} needs bytes", _NO_LEVELS)
+        return X if X.dtype == np.uint8 else PreparedRows(X, _as_bytes, np.dtype(np.uint8))
+
+    def in_units(self, prepared: np.ndarray) -> np.ndarray:
+        return prepared
+
+    def shown(self, X: np.ndarray) -> np.ndarray:
+        shown: np.ndarray = X / self.scale
+        return shown
+
+
 def check_whole(X: Rows, most: int, needs: str, remedy: str) -> None:
     """Refuse rows that are no whole numbers from 0 to some most, saying where the first stands.
 
@@ -140,16 +160,17 @@ def check_whole(X: Rows, most: int, needs: str, remedy: str) -> None:
     ------
     InputError
     """
+    if X.dtype == np.uint8:
+        return
     n_read = 0
     for block in in_blocks(X):
-        if not (block.dtype == np.uint8 and most >= 255):
-            bad = (block < 0) | (block > most) | (block != np.floor(block))
-            if bad.any():
-                row, column = np.argwhere(bad)[0]
-                raise InputError(
-                    f"X holds {block[row, column]:.8g} at row {n_read + row}, column {column}, but "
-                    f"{needs}, whole numbers from 0 to {most}. {remedy}"
-                )
+        bad = (block < 0) | (block > most) | (block != np.floor(block))
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise InputError(
+                f"X holds {block[row, column]:.8g} at row {n_read + row}, column {column}, but "
+                f"{needs}, whole numbers from 0 to {most}. {remedy}"
+            )
         n_read += len(block)
 
 
@@ -162,8 +183,13 @@ def _as_float32(X: np.ndarray) -> np.ndarray:
     return X.astype(np.float32)
 
 
+def _as_bytes(X: np.ndarray) -> np.ndarray:
+    return X.astype(np.uint8)
+
+
 PREPARATIONS: Final[dict[str, type[Preparation]]] = {
     "numbers": Standardised,
     "intensities": Intensities,
     "counts": Counts,
+    "levels": Levels,
 }

@@ -84,8 +84,8 @@ class VAE(
     likelihood : str, default='auto'
         p(x|z). Auto: 'bernoulli' for bytes (uint8, divided by 255), else 'gaussian' on standardised
         features, with a learned variance of each. 'bernoulli', 'relu-bernoulli' and
-        'continuous-bernoulli' need X in [0, 1] (or bytes), 'poisson' and 'negative-binomial'
-        counts.
+        'continuous-bernoulli' need X in [0, 1] (or bytes), 'discretised-logistic' bytes, 'poisson'
+        and 'negative-binomial' counts.
     heads : {'linear', 'relu'}, default='linear'
         The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
     kl_weight : float or 'auto', default='auto'

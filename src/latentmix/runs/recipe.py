@@ -47,6 +47,7 @@ class VaeSection:
         "bernoulli",
         "relu-bernoulli",
         "continuous-bernoulli",
+        "discretised-logistic",
         "gaussian",
         "poisson",
         "negative-binomial",

@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from latentmix.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from latentmix.models.likelihoods.counts import NegativeBinomial, Poisson
+from latentmix.models.likelihoods.discretised_logistic import DiscretisedLogistic
 from latentmix.models.likelihoods.gaussian import Gaussian
 from latentmix.models.likelihoods.intensities import Bernoulli, ReluBernoulli
 
@@ -63,6 +64,7 @@ LIKELIHOODS: Final[dict[str, type[Likelihood]]] = {
     "bernoulli": Bernoulli,
     "relu-bernoulli": ReluBernoulli,
     "continuous-bernoulli": ContinuousBernoulli,
+    "discretised-logistic": DiscretisedLogistic,
     "gaussian": Gaussian,
     "poisson": Poisson,
     "negative-binomial": NegativeBinomial,
