@@ -36,7 +36,7 @@ ROWS = {
     "intensities": (two_kinds(30, 220) + RANDOM.randint(-20, 21, (N, D))).astype(np.uint8),
     "counts": RANDOM.poisson(two_kinds(2, 40)).astype(float),
 }
-ROWS["levels"] = ROWS["intensities"]
+ROWS["levels"] = ROWS["drawn bits"] = ROWS["intensities"]
 
 # Rows outside a domain, and the sentence that refuses them.
 OUTSIDE = {
@@ -47,6 +47,9 @@ OUTSIDE = {
         (ROWS["counts"] - ROWS["counts"].max(), r"X holds -\d+ at row \d+, .* needs counts, whole"),
         (ROWS["counts"] + 0.25, r"X holds \d+\.25 at row 0, column 0, .*Correct those values, or"),
         (ROWS["counts"] * 1e8, r"X holds \S+ at row 0, .* from 0 to 16777216"),
+    ],
+    "drawn bits": [
+        (ROWS["numbers"], r"X holds values in \[-\S+, \S+\] but .* needs \[0, 1\]\. Rescale X"),
     ],
     "levels": [
         (

@@ -45,6 +45,7 @@ SUPPORTS = {
     "numbers": interval(-60, 60, 200, (-5.0, 0.0, 12.0)),
     "intensities": interval(0, 1, 50, (-40.0, -4.0, -0.51, -0.49, -1e-3, 0.0, 0.3, 0.7, 12.0)),
     "counts": Support(np.arange(20_000.0), np.ones(20_000), (-20.0, -3.0, 0.0, 0.7, 3.0, 6.0)),
+    "drawn bits": Support(np.arange(2.0), np.ones(2), (-20.0, -2.0, 0.0, 0.7, 5.0)),
     "levels": Support(np.arange(256) / 255, np.ones(256), (-2.0, -0.1, 0.0, 0.5, 0.998, 1.3)),
 }
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from latentmix.data import Rows
 from latentmix.errors import InputError
 from latentmix.estimators.units import PreparedRows, extent_of, in_blocks, moments_of
+from latentmix.kernels.binarisation import fixed_binarisation
 from latentmix.models.likelihoods import LIKELIHOODS
 
 FLOAT32: Final = np.dtype(np.float32)
@@ -35,6 +36,9 @@ class Preparation(ABC):
     shift, scale : (D,)
     """
 
+    # Whether training draws from the rows anew each time that it sees them.
+    draws_anew = False
+
     def __init__(
         self, likelihood: str, shift: Float[np.ndarray, " D"], scale: Float[np.ndarray, " D"]
     ) -> None:
@@ -47,13 +51,17 @@ class Preparation(ABC):
 
     @abstractmethod
     def rows(self, X: Rows) -> Rows:
-        """Return what the network is given: bytes as they are, floats in prepared units.
+        """Return what the network is trained on: bytes as they are, floats in prepared units.
 
         Raises
         ------
         InputError
             For rows outside the domain.
         """
+
+    def asked(self, X: Rows) -> Rows:
+        """Return what the network is given where it answers: `rows`, or one draw from them."""
+        return self.rows(X)
 
     @abstractmethod
     def in_units(self, prepared: np.ndarray) -> np.ndarray:
@@ -114,6 +122,34 @@ class Intensities(Preparation):
     def shown(self, X: np.ndarray) -> np.ndarray:
         shown: np.ndarray = X / self.scale
         return shown
+
+
+class DrawnBits(Preparation):
+    """0 or 1, drawn from intensities: anew in training, always the same where rows are asked of."""
+
+    draws_anew = True
+
+    @classmethod
+    def learned(cls, likelihood: str, X: Rows) -> Self:
+        grey = Intensities.learned(likelihood, X)
+        return cls(likelihood, grey.shift, grey.scale)
+
+    def rows(self, X: Rows) -> Rows:
+        return Intensities(self.likelihood, self.shift, self.scale).rows(X)
+
+    def asked(self, X: Rows) -> Rows:
+        self.rows(X)  # refuses what are no intensities
+        return PreparedRows(X, self._drawn, np.dtype(np.uint8))
+
+    def in_units(self, prepared: np.ndarray) -> np.ndarray:
+        return prepared
+
+    def shown(self, X: np.ndarray) -> np.ndarray:
+        shown: np.ndarray = X / self.scale
+        return shown
+
+    def _drawn(self, X: np.ndarray) -> np.ndarray:
+        return fixed_binarisation(X / self.scale)
 
 
 class Counts(Preparation):
@@ -190,6 +226,7 @@ def _as_bytes(X: np.ndarray) -> np.ndarray:
 PREPARATIONS: Final[dict[str, type[Preparation]]] = {
     "numbers": Standardised,
     "intensities": Intensities,
+    "drawn bits": DrawnBits,
     "counts": Counts,
     "levels": Levels,
 }

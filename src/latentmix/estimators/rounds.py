@@ -167,7 +167,7 @@ def refined(
         _fit_first(vae, X, around, Course(n_to_come=a_round * how.n_rounds))
     rows = vae._prepared(X)
     held_out = around.validation_data
-    held_out = None if held_out is None else vae._prepared(held_out)
+    held_out = None if held_out is None else vae._validated(held_out)
     latents, prior = vae.transform(X), None
     for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
         around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {GROUPS[how.groups]}"))
@@ -214,6 +214,7 @@ def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior
         n_epochs=how.epochs_a_round(len(rows), int(vae.batch_size)),
         clip_norm=None if vae.clip_norm is None else float(vae.clip_norm),
         most_shard_rows=most_shard_rows(rows),
+        binarise=vae._preparation.draws_anew,
         warps=None if warps is None else Warps(*(float(amount) for amount in warps)),
         image_shape=None if how.image_shape is None else tuple(map(int, how.image_shape)),
         agreement_weight=n_features / FEATURES_PER_AGREEMENT if weight == "auto" else float(weight),

@@ -83,9 +83,10 @@ class VAE(
         Latent dimensions, L.
     likelihood : str, default='auto'
         p(x|z). Auto: 'bernoulli' for bytes (uint8, divided by 255), else 'gaussian' on standardised
-        features, with a learned variance of each. 'bernoulli', 'relu-bernoulli' and
+        features, with a learned variance of each. 'bernoulli', 'binarised', 'relu-bernoulli' and
         'continuous-bernoulli' need X in [0, 1] (or bytes), 'discretised-logistic' bytes, 'poisson'
-        and 'negative-binomial' counts.
+        and 'negative-binomial' counts. 'binarised' draws black or white for each pixel, anew
+        each time that it trains on a row, and always the same where it answers.
     heads : {'linear', 'relu'}, default='linear'
         The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
     kl_weight : float or 'auto', default='auto'
@@ -366,7 +367,7 @@ class VAE(
 
     def _validated(self, X: Any) -> Rows:
         check_is_fitted(self, "architecture_")
-        return self._prepared(check_readable(self, X, reset=False))
+        return self._preparation.asked(check_readable(self, X, reset=False))
 
     def _checked(self, X: Any) -> tuple[Rows, int]:
         """Return the rows and the seed of a training that begins anew."""
@@ -466,6 +467,7 @@ class VAE(
             float(self.learning_rate_warmup),
             None if self.clip_norm is None else float(self.clip_norm),
             most_shard_rows(rows),
+            binarise=self._preparation.draws_anew,
         )
         keys = named_keys(seed)
         return start(rule, keys, self._untrained(rows, keys), self.patience)

@@ -87,6 +87,7 @@ def _training(vae: Any, rows: Rows, seed: int) -> Training:
         # Adam's state is of one shape, whether gradients are clipped in this block or not.
         clip_norm=math.inf if vae.clip_norm is None else float(vae.clip_norm),
         most_shard_rows=most_shard_rows(rows),
+        binarise=vae._preparation.draws_anew,
     )
     keys = named_keys(seed)
     if not hasattr(vae, "network_"):

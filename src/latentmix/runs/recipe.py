@@ -45,6 +45,7 @@ class VaeSection:
     likelihood: Literal[
         "auto",
         "bernoulli",
+        "binarised",
         "relu-bernoulli",
         "continuous-bernoulli",
         "discretised-logistic",

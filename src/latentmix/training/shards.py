@@ -18,7 +18,7 @@ from jaxtyping import Array
 
 from latentmix.data import Rows
 from latentmix.models.blocks import blocks
-from latentmix.training.vae_rule import Keys, Rule, Shard, amounts_of, noise_of, order_of
+from latentmix.training.vae_rule import Keys, Rule, Shard, amounts_of, bits_of, noise_of, order_of
 
 BYTES_PER_SHARD = 1 << 26
 # Rows are read in the order in which they lie, so many at a time.
@@ -125,6 +125,7 @@ class Feed:
                 noise_of(rule, self._keys, *which),
                 None if rule.warps is None else amounts_of(rule, self._keys, *which),
                 targets,
+                bits_of(rule, self._keys, *which) if rule.binarise else None,
             )
             return jax.block_until_ready(shard)  # type: ignore[no-any-return,no-untyped-call]
 

@@ -18,9 +18,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentmix.kernels import consistency
+from latentmix.kernels.binarisation import binarised
 from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
 from latentmix.models.mlp import product
 from latentmix.models.priors import MixturePrior
@@ -52,6 +53,8 @@ class Rule:
         Longer gradients, over all weights together, are shortened to this Euclidean norm.
     most_shard_rows : int
         How many rows may be on the device at once; an epoch is cut into shards of equal size.
+    binarise : bool
+        Rows are intensities, of which each step draws black and white anew.
     warps : Warps, optional
         The encoder sees warped images, and the decoder tells the images themselves.
     image_shape : tuple of int, optional
@@ -75,6 +78,7 @@ class Rule:
     learning_rate_warmup: float = 0.0
     clip_norm: float | None = None
     most_shard_rows: int = 2**31 - 1
+    binarise: bool = False
     warps: Warps | None = None
     image_shape: tuple[int, ...] | None = None
     agreement_weight: float = 0.0
@@ -125,7 +129,7 @@ class Shard(NamedTuple):
 
     Padding has weight 0, so the epoch's last batch is weighted, not dropped. `amounts`, in
     [-1, 1], say how far each image is warped, if it is; `targets` are what p(k|x) is to be, and
-    zeros for a row of which nothing is known.
+    zeros for a row of which nothing is known; by `bits` pixels are drawn, where that is done.
     """
 
     rows: Shaped[Array, "S D"]
@@ -133,6 +137,7 @@ class Shard(NamedTuple):
     noise: Float[Array, "S L"]
     amounts: Float[Array, "S 7"] | None = None
     targets: Float[Array, "S K"] | None = None
+    bits: Key[Array, " S"] | None = None
 
 
 class Keys(NamedTuple):
@@ -143,6 +148,7 @@ class Keys(NamedTuple):
     noise: Array
     draws: Array
     warps: Array
+    bits: Array
 
 
 def named_keys(seed: int) -> Keys:
@@ -197,6 +203,12 @@ def amounts_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Arra
     return jax.vmap(uniform)(_keys_of_places(rule, keys.warps, epoch, shard))
 
 
+@partial(jax.jit, static_argnums=0)
+def bits_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Key[Array, " S"]:
+    """Return the keys by which pixels of an epoch's shard are drawn: of each place, its own."""
+    return _keys_of_places(rule, keys.bits, epoch, shard)
+
+
 def _keys_of_places(rule: Rule, key: Array, epoch: Array, shard: Array) -> Array:
     """Return a key for each place of an epoch's shard, (S,), wherever the epoch is cut."""
     key = jax.random.fold_in(key, epoch)
@@ -218,6 +230,9 @@ def objective(network: Network, batch: Shard, rule: Rule, kl_weight: Array) -> t
     shown = None
     if rule.warps is not None and rule.image_shape is not None and batch.amounts is not None:
         shown = warped(x, batch.amounts, rule.warps, rule.image_shape)
+    if batch.bits is not None:
+        shown = None if shown is None else binarised(shown, batch.bits)
+        x = binarised(x, batch.bits)
     terms = network.terms(x, batch.noise, shown)
     kl = jnp.sum(terms.kl, axis=1)
     loss = terms.reconstruction + kl_weight * kl

@@ -25,6 +25,7 @@ from latentmix.training.vae_rule import (
     Rule,
     Shard,
     State,
+    bits_of,
     compiled,
     init,
     noise_of,
@@ -128,7 +129,8 @@ def _steps_of_all(
 
     def one(order: Array, keys: Keys, settings: Settings, state: State) -> State:
         chosen = jax.lax.dynamic_slice_in_dim(order, first, rule.rows_per_shard)
-        shard = Shard(rows[chosen], weights, noise_of(rule, keys, epoch, number))
+        bits = bits_of(rule, keys, epoch, number) if rule.binarise else None
+        shard = Shard(rows[chosen], weights, noise_of(rule, keys, epoch, number), bits=bits)
         # A rule's numbers may be traced arrays here: nothing but the formulas reads them.
         return take_steps((shard, span), replace(rule, **settings), state)  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from latentmix.models.likelihoods.continuous_bernoulli import ContinuousBernoull
 from latentmix.models.likelihoods.counts import NegativeBinomial, Poisson
 from latentmix.models.likelihoods.discretised_logistic import DiscretisedLogistic
 from latentmix.models.likelihoods.gaussian import Gaussian
-from latentmix.models.likelihoods.intensities import Bernoulli, ReluBernoulli
+from latentmix.models.likelihoods.intensities import Bernoulli, Binarised, ReluBernoulli
 
 
 class Likelihood(Protocol):
@@ -62,6 +62,7 @@ class Likelihood(Protocol):
 
 LIKELIHOODS: Final[dict[str, type[Likelihood]]] = {
     "bernoulli": Bernoulli,
+    "binarised": Binarised,
     "relu-bernoulli": ReluBernoulli,
     "continuous-bernoulli": ContinuousBernoulli,
     "discretised-logistic": DiscretisedLogistic,

@@ -41,6 +41,37 @@ class Bernoulli(eqx.Module):
         return jax.nn.sigmoid(outputs)
 
 
+class Binarised(eqx.Module):
+    """Outputs are logits; inputs are 0 or 1, drawn from intensities (`kernels.binarisation`)."""
+
+    domain = "drawn bits"
+    measure = "mass"
+    output_gain = 1.0
+
+    def __init__(self, feature_means: Array) -> None:
+        """Take no parameters of its own."""
+
+    def encoded(self, x: Array) -> Array:
+        """Return x."""
+        return x
+
+    def initial_output_bias(self, feature_means: Array) -> Array:
+        """Return zeros."""
+        return jnp.zeros_like(feature_means)
+
+    def log_likelihood(self, x: Array, outputs: Array) -> Array:
+        """Return the log-probability of x, summed over features."""
+        return bernoulli_log_likelihood(x, outputs)
+
+    def mean(self, outputs: Array) -> Array:
+        """Return the probabilities."""
+        return jax.nn.sigmoid(outputs)
+
+    def sample(self, outputs: Array, key: Array) -> Array:
+        """Return a draw from p(x|z)."""
+        return jax.random.bernoulli(key, jax.nn.sigmoid(outputs)).astype(outputs.dtype)
+
+
 # Probabilities are clipped this far from 0 and 1, away from log 0: at most 0.8 nats for
 # 784 pixels that are exactly black or white.
 CLIP = 1e-3
