@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import jax
@@ -86,8 +86,11 @@ def map_blocks(
         joined.write(block, then(jax.tree.map(lambda array: np.asarray(array)[:n_kept], found)))
 
     def answer_the_rest() -> None:
-        for block, parts in taken:
-            answer(block, parts)
+        try:
+            for block, parts in taken:
+                answer(block, parts)
+        finally:
+            taken.close()  # which has ended, unless this thread has failed
 
     # The first block compiles the function and says what the joined arrays are.
     answer(*next(taken))
@@ -95,11 +98,10 @@ def map_blocks(
         with ThreadPoolExecutor(N_UNDER_WAY) as threads:
             members = [threads.submit(answer_the_rest) for _ in range(N_UNDER_WAY)]
             try:
-                wait(members, return_when=FIRST_EXCEPTION)
+                for member in members:
+                    member.result()
             finally:
                 taken.close()
-            for member in members:
-                member.result()
     return joined.arrays
 
 
