@@ -23,6 +23,11 @@ def test_a_few_labels_name_most_rows(shown):
     assert shown["accuracy"] > 0.88
 
 
+def test_six_labels_that_were_asked_for_name_six_components(shown):
+    assert shown["by_six"] > 0.75  # all 200 random ones give 0.9
+    assert len(set(shown["more"])) == 20 and not set(shown["more"]) & set(shown["asked"])
+
+
 def test_calibration_brings_confidence_to_accuracy(shown):
     before, after = shown["errors"]
     assert after < before and after < 0.03

@@ -64,14 +64,8 @@ def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownL
     InputError
         If there are not `n_rows` labels, or none is known.
     """
-    # As objects: NumPy would turn -1 and NaN beside strings into strings.
-    array = np.asarray(labels, dtype=object)
-    if array.ndim != 1 or len(array) != n_rows:
-        raise InputError(
-            f"labels has shape {array.shape} but X has {n_rows} rows. Give one label for each "
-            "row, -1 (or None) where it is unknown."
-        )
-    known = np.array([not _missing(label, missing_label) for label in array.tolist()], bool)
+    known = is_known(labels, n_rows, missing_label)
+    array = _as_objects(labels)
     if not known.any():
         raise InputError(
             f"None of the {n_rows} labels is known: all are -1, None or blank. Expected at least "
@@ -97,6 +91,28 @@ def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownL
             stacklevel=3,
         )
     return KnownLabels(np.flatnonzero(known), indices, classes)
+
+
+def is_known(labels: Any, n_rows: int, missing_label: object = -1) -> np.ndarray:
+    """Return which rows have a known label, (N,) bool.
+
+    Raises
+    ------
+    InputError
+        If there are not `n_rows` labels.
+    """
+    array = _as_objects(labels)
+    if array.ndim != 1 or len(array) != n_rows:
+        raise InputError(
+            f"labels has shape {array.shape} but X has {n_rows} rows. Give one label for each "
+            "row, -1 (or None) where it is unknown."
+        )
+    return np.array([not _missing(label, missing_label) for label in array.tolist()], bool)
+
+
+def _as_objects(labels: Any) -> np.ndarray:
+    # NumPy would turn -1 and NaN beside strings into strings.
+    return np.asarray(labels, dtype=object)
 
 
 def _missing(label: object, missing_label: object) -> bool:

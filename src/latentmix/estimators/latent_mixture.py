@@ -30,6 +30,7 @@ from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels, labelled_rows
 from latentmix.estimators.log_likelihood import LogLikelihoodMixin
 from latentmix.estimators.naming import Evidence, NamedComponentsMixin
+from latentmix.estimators.querying import QueryMixin, landscape_of
 from latentmix.estimators.refinement import Refinement
 from latentmix.estimators.rounds import RoundKeeper, Surroundings, refined
 from latentmix.estimators.saving import SaveMixin
@@ -42,6 +43,7 @@ from latentmix.estimators.validation import (
     draw_seeds,
     random_of,
 )
+from latentmix.kernels.queries import Landscape
 from latentmix.models.importance import LogPrior
 from latentmix.models.inference import Draws
 from latentmix.training.events import Listener, nobody
@@ -53,6 +55,7 @@ LATENTS = ("z", "mean")
 class LatentMixture(
     LogLikelihoodMixin,
     NamedComponentsMixin,
+    QueryMixin,
     SaveMixin,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
@@ -390,6 +393,10 @@ class LatentMixture(
         if self.latents == "z":
             return self.vae_.sample_posterior(X, seed)
         return self.vae_.transform(X)
+
+    def _landscape(self, X: Rows) -> Landscape:
+        means = self.vae_.transform(X)
+        return landscape_of(self.mixture_._answers(means), means)
 
     def _responsibilities(self, X: np.ndarray) -> np.ndarray:
         return self.vae_.of_means(X, self.mixture_.predict_proba)

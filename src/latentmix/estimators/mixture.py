@@ -26,6 +26,7 @@ from latentmix.estimators.answers import AnswersMixin
 from latentmix.estimators.labels import KnownLabels, known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.online import OnlineMixin
+from latentmix.estimators.querying import QueryMixin, landscape_of
 from latentmix.estimators.row_sources import (
     check_matrix,
     float_type,
@@ -44,6 +45,7 @@ from latentmix.estimators.validation import (
 )
 from latentmix.estimators.verbosity import EmPrinter
 from latentmix.kernels.families import Mixture
+from latentmix.kernels.queries import Landscape
 from latentmix.kernels.rows import refuse_infinite
 from latentmix.training.em_ascent import ACCELERATIONS
 from latentmix.training.em_checkpoint import EmKeeper, FolderKeeper
@@ -74,6 +76,7 @@ class MixtureEstimator(
     AnswersMixin,
     NamedComponentsMixin,
     OnlineMixin,
+    QueryMixin,
     SaveMixin,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
@@ -185,6 +188,10 @@ class MixtureEstimator(
         if rows.dtype.kind == "f":
             refuse_infinite(rows, slice(0, len(rows)))
         return rows
+
+    def _landscape(self, X: np.ndarray) -> Landscape:
+        seen = X.dtype.kind != "f" or not np.isnan(X).any()
+        return landscape_of(self._answers(X), X if seen else self.impute(X))
 
     def _responsibilities(self, X: np.ndarray) -> np.ndarray:
         return self._answers(X).responsibilities
