@@ -51,6 +51,15 @@ def test_the_interval_holds_the_accuracy(shown):
     assert interval.high - interval.low < 0.12
 
 
+def test_wrong_labels_are_among_the_suspects(shown):
+    wrong = np.flatnonzero(shown["given"] != shown["labels"][shown["few"]])
+    found = shown["doubtful"].rows
+    assert len(wrong) > 8
+    # 10 % of the rows lie on the wrong side of a border, and are as suspect.
+    assert np.isin(wrong, found[:50]).mean() > 0.7
+    assert len(shown["look_again"]) < 60
+
+
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", TEXT))
 def test_every_link_leads_somewhere(target):
     assert "://" in target or (PAGE.parent / target).exists()

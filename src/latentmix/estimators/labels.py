@@ -30,13 +30,14 @@ class KnownLabels(NamedTuple):
 class LabelledRows(NamedTuple):
     """The rows whose class is known, (M, D), their class indices, (M,), and the sorted classes.
 
-    In an order that rows and classes alone decide: whatever is learned from them is the same, to
-    the bit, in whichever order they came.
+    `numbers`, (M,), says where they stood. In an order that rows and classes alone decide: whatever
+    is learned from them is the same, to the bit, in whichever order they came.
     """
 
     rows: np.ndarray
     indices: np.ndarray
     classes: np.ndarray
+    numbers: np.ndarray
 
 
 def labelled_rows(X: Rows, labels: Any, missing_label: object = -1) -> LabelledRows:
@@ -53,7 +54,7 @@ def labelled_rows(X: Rows, labels: Any, missing_label: object = -1) -> LabelledR
     width = max(rows.dtype.itemsize * rows.shape[1], 1)
     values = np.unique(rows.view(np.dtype((np.void, width))).ravel(), return_inverse=True)[1]
     order = np.lexsort((known.indices, values))
-    return LabelledRows(rows[order], known.indices[order], known.classes)
+    return LabelledRows(rows[order], known.indices[order], known.classes, known.rows[order])
 
 
 def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownLabels:

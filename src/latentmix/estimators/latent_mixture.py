@@ -277,7 +277,7 @@ class LatentMixture(
         check_is_fitted(self, "mixture_")
         known = labelled_rows(means, labels)
         responsibilities = self.mixture_.predict_proba(known.rows)
-        self.name_by(Evidence(responsibilities, known.indices, known.classes))
+        self.name_by(Evidence(responsibilities, *known[1:]))
         return self
 
     def predict(self, X: Any) -> np.ndarray:

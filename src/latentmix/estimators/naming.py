@@ -14,7 +14,7 @@ from latentmix.data import Rows
 from latentmix.errors import InputError, NotNamedError, ParameterError
 from latentmix.estimators.labels import LabelledRows, labelled_rows
 from latentmix.estimators.validation import check_number
-from latentmix.kernels.cross_fitting import CrossFitted, cross_fitted
+from latentmix.kernels.cross_fitting import CrossFitted, cross_fitted, label_errors
 from latentmix.kernels.naming import name_components
 from latentmix.kernels.temperature import best_temperature, tempered
 from latentmix.metrics import Interval, cross_fitted_interval
@@ -27,11 +27,36 @@ FOLDS = 10
 
 
 class Evidence(NamedTuple):
-    """Labelled rows as naming sees them: p(k|x), (M, K), class indices, (M,), and classes."""
+    """Labelled rows as naming sees them: p(k|x), (M, K), class indices, (M,), and classes.
+
+    `numbers`, (M,), says which rows they are.
+    """
 
     responsibilities: np.ndarray
     indices: np.ndarray
     classes: np.ndarray
+    numbers: np.ndarray
+
+
+class Suspects(NamedTuple):
+    """Labelled rows by how little the other labels believe theirs, the least believed first.
+
+    Attributes
+    ----------
+    rows : (M,) int
+        Which rows of X.
+    belief : (M,)
+        p(y|x) of the label given, by names that it had no part in, in [0, 1].
+    suggested : (M,)
+        The most probable class by those names.
+    likely_wrong : (M,) bool
+        Whether some other class is more believable, by how such rows are believed on average.
+    """
+
+    rows: np.ndarray
+    belief: np.ndarray
+    suggested: np.ndarray
+    likely_wrong: np.ndarray
 
 
 class NamedComponentsMixin:
@@ -151,6 +176,39 @@ class NamedComponentsMixin:
         n_right = int(np.sum(found.class_proba.argmax(axis=1) == evidence.indices))
         return cross_fitted_interval(n_right, len(evidence.indices), found.accuracies, level)
 
+    def suspects(self, X: Any, labels: Any, *, n_folds: int = FOLDS) -> Suspects:
+        """Return the labelled rows in the order in which their labels should be looked at again.
+
+        Naming is repeated without each fold of the labelled rows, and asked how far it believes
+        the labels there. Those that confident learning counts as errors are marked (Northcutt,
+        Jiang and Chuang 2021, equation 1): a row's class is taken to be the most probable of those
+        that it is believed to be at least as much as rows with that label are on average.
+
+        Parameters
+        ----------
+        X : (M, D)
+        labels : (M,)
+            As in `label`, which need not have been called: the estimator stays as it is.
+        n_folds : int, default=10
+
+        Raises
+        ------
+        InputError
+            If the lengths differ, no label is known, or there are fewer labelled rows than folds.
+        ParameterError
+            If `n_folds` is no integer of 2 or more.
+        """
+        evidence = self._evidence(X, labels)
+        class_proba = self._cross_fitted(evidence, n_folds).class_proba
+        belief = class_proba[np.arange(len(class_proba)), evidence.indices]
+        order = np.lexsort((evidence.numbers, belief))
+        return Suspects(
+            evidence.numbers[order],
+            belief[order],
+            evidence.classes[class_proba.argmax(axis=1)][order],
+            label_errors(class_proba, evidence.indices)[order],
+        )
+
     def predict_class(self, X: Any, *, reject_below: float = 0.0) -> np.ndarray:
         """Return the most probable class of each row, (N,), or none where it is in doubt.
 
@@ -254,7 +312,7 @@ class NamedComponentsMixin:
     def _evidence(self, X: Any, labels: Any) -> Evidence:
         """Return the labelled rows among X."""
         known: LabelledRows = labelled_rows(self._checked(X), labels, self.missing_label)
-        return Evidence(self._responsibilities(known.rows), known.indices, known.classes)
+        return Evidence(self._responsibilities(known.rows), *known[1:])
 
     def _cross_fitted(self, evidence: Evidence, n_folds: int) -> CrossFitted:
         """Return what names without each fold say of the rows."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.naming import name_components
@@ -86,3 +86,30 @@ def cross_fitted(
         class_proba[order[out]] = said[out]
         accuracies[number] = np.mean(said.argmax(axis=1) == labels)
     return CrossFitted(class_proba, accuracies)
+
+
+def label_errors(
+    class_proba: Float[Floats, "M C"], indices: Int[np.ndarray, " M"]
+) -> Bool[np.ndarray, " M"]:
+    """Return which labels confident learning counts as errors, (M,).
+
+    Rows with a label are believed to be of that class by t on average. A row counts for the most
+    probable class that it is believed to be of by its t or more, and as an error if that is another
+    than its label's (Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty
+    in dataset labels", equation 1).
+
+    Parameters
+    ----------
+    class_proba : (M, C)
+        p(y|x) by names that a row's own label had no part in.
+    indices : (M,) int
+        The labels given.
+    """
+    one_hot = np.eye(class_proba.shape[1])[indices]
+    counts = one_hot.sum(axis=0)
+    average = np.sum(one_hot * class_proba, axis=0) / np.maximum(counts, 1)
+    # Rounding must not decide where all rows of a class are believed alike.
+    believable = (class_proba >= average * (1 - 1e-9)) & (counts > 0)
+    best = np.where(believable, class_proba, -1.0).argmax(axis=1)
+    errors: np.ndarray = believable.any(axis=1) & (best != indices)
+    return errors
