@@ -63,3 +63,8 @@ def test_wrong_labels_are_among_the_suspects(shown):
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", TEXT))
 def test_every_link_leads_somewhere(target):
     assert "://" in target or (PAGE.parent / target).exists()
+
+
+def test_labels_teach_a_copy_and_leave_the_model_without_names(shown):
+    assert shown["right"] > 0.85
+    assert not hasattr(shown["base"], "classes_")

@@ -171,6 +171,14 @@ def test_rows_are_warped_where_they_have_a_shape_and_there_are_warps(fitted):
     same(unfitted(warps=None).fit(X), shapeless)
 
 
+def test_a_refinement_alone_is_enough():
+    """The mixture that nobody gave is one that a network can be trained with."""
+    X, kinds = images()
+    model = unfitted().set_params(mixture=None).fit(X)
+    assert model.mixture_.covariance_type == "diag"
+    assert len(set(zip(model.labels_.tolist(), kinds.tolist(), strict=True))) == 3
+
+
 def test_tables_of_numbers_are_taken():
     random, kinds = np.random.RandomState(0), np.arange(120) % 3
     X = 100 * np.eye(3)[kinds] @ random.randn(3, 5) + random.randn(120, 5)
@@ -360,8 +368,8 @@ def test_a_parameter_outside_its_domain_is_refused_before_any_training(parameter
 
 @pytest.mark.parametrize(
     "mixture",
-    [GaussianMixture(3), GaussianMixture("auto", covariance_type="diag"), None],
-    ids=["full", "auto", "none given"],
+    [GaussianMixture(3), GaussianMixture("auto", covariance_type="diag")],
+    ids=["full", "auto"],
 )
 def test_a_mixture_that_no_network_is_trained_with_is_refused(mixture):
     model = LatentMixture(mixture=mixture, refinement=Refinement(**SHORT))

@@ -71,7 +71,8 @@ class LatentMixture(
     vae : VAE, optional
         The representation to train; None is ``VAE()``.
     mixture : GaussianMixture, optional
-        The mixture to fit; None is 10 full components, EM to a change below 1e-4 nats.
+        The mixture to fit; None is 10 components, full or with a refinement diagonal ones, EM to a
+        change below 1e-4 nats.
     refinement : Refinement, optional
         How to train network and mixture together once the VAE is trained; None is not to, and the
         mixture is fitted to whatever latents the VAE has. With it, the mixture's covariances are
@@ -422,7 +423,8 @@ class LatentMixture(
                 )
 
     def _mixture(self) -> GaussianMixture:
-        mixture = GaussianMixture(10, tol=1e-4, max_iter=1000)
+        shape = "full" if self.refinement is None else "diag"
+        mixture = GaussianMixture(10, covariance_type=shape, tol=1e-4, max_iter=1000)
         if self.mixture is not None:
             mixture = clone(self.mixture)
         if self.n_components is not None:
