@@ -1,8 +1,10 @@
 """A small run that several contracts look at: easy shapes, a tiny network, half a second."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -28,6 +30,21 @@ SMALL = (
     "report.images=3",
 )
 NAMES = np.array(["bar", "pillar", "square"])
+
+
+# A process of Linux may map 65,530 pieces of memory, and XLA dies where it gets no more. A compiled
+# training step has dozens; a third of that leaves any module room enough.
+MANY_MAPS = 20_000
+MAPS = Path("/proc/self/maps")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_let_go():
+    """Let go of what was compiled, now and then: the suite compiles more than there is room for."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 def draw_nothing(folder):
