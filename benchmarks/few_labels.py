@@ -1,0 +1,195 @@
+"""A classifier from few labels: test error of finished runs that are taught draws of labels.
+
+    latentmix run mnist --seed 0 --out runs/mnist-0      # three of them, without a label
+    python benchmarks/few_labels.py runs/mnist-* --csv benchmarks/results/few_labels.csv
+
+Each draw of labels goes to one of the runs, by turns: `LatentMixture.refine` has so many labels of
+training rows, and no other, for training, naming and calibration. Nothing is chosen by them. Test
+rows are scored once a draw. A row of the table is written as soon as it is there, and rows that
+stand there are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import hashlib
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from latentmix import LatentMixture
+from latentmix import load as load_model
+from latentmix.data import Dataset, Split, split
+from latentmix.data import load as load_data
+from latentmix.metrics import error_at_coverage, expected_calibration_error
+
+COLUMNS = (
+    "data",
+    "run",
+    "asked",
+    "n_labels",
+    "draw",
+    "error",
+    "error_untaught",
+    "ece",
+    "ece_uncalibrated",
+    "error_at_90",
+    "seconds",
+    "labels_sha256",
+)
+
+
+class Draw(NamedTuple):
+    """Which labels are given: how many, how they are asked for, and the draw's number."""
+
+    asked: str
+    n_labels: int
+    number: int
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    parser.add_argument("--data", default="mnist", help="what the runs were fitted to")
+    parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--queried", type=int, nargs="*", default=[10], help="labels to ask for")
+    parser.add_argument("--rounds", type=int, default=2, help="further rounds")
+    parser.add_argument("--csv", type=Path, required=True, help="the table")
+    options = parser.parse_args(arguments)
+    dataset = load_data(options.data)
+    if dataset.labels is None:
+        raise SystemExit(f"{options.data} has no labels. Give a data set that has.")
+    done = rows_of(options.csv)
+    made = {(row["run"], row["asked"], int(row["n_labels"]), int(row["draw"])) for row in done}
+    for run, draw in plan(options):
+        if (run.name, *draw) not in made:
+            add(options.csv, {"data": options.data, **taught(run, dataset, draw, options.rounds)})
+    print(table(rows_of(options.csv)))
+
+
+def plan(options: argparse.Namespace) -> list[tuple[Path, Draw]]:
+    """Return every draw with the run that it goes to; what is asked for goes to each of them."""
+    runs = options.runs
+    queried = [(run, Draw("query", n, 0)) for n in options.queried for run in runs]
+    drawn = [
+        (runs[number % len(runs)], Draw("random", n, number))
+        for n in options.labels
+        for number in range(options.draws)
+    ]
+    return [*queried, *drawn]
+
+
+def taught(folder: Path, dataset: Dataset, draw: Draw, n_rounds: int) -> dict[str, object]:
+    """Teach a copy of a run's model, score the test rows, and return the row."""
+    model, parts = load_model(folder), split(dataset, seed=0)
+    train = dataset.X[parts.train]
+    shown = shown_rows(model, train, draw)
+    classes = dataset.labels[parts.train]
+    labels = np.full(len(train), -1)
+    labels[shown] = classes[shown]
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        # With few labels some component may have none.
+        warnings.simplefilter("ignore", UserWarning)
+        untaught = copy.copy(model).label(train[shown], labels[shown])
+        rounds = copy.copy(model.refinement).set_params(n_rounds=n_rounds)
+        other = copy.copy(model).refine(train, labels=labels, refinement=rounds)
+    before = scores(other, dataset, parts)
+    if len(shown) >= FEWEST_TO_CALIBRATE:
+        other.calibrate(train[shown], labels[shown])
+    after = scores(other, dataset, parts)
+    return {
+        "run": folder.name,
+        "asked": draw.asked,
+        "n_labels": draw.n_labels,
+        "draw": draw.number,
+        "error": after.error,
+        "error_untaught": scores(untaught, dataset, parts).error,
+        "ece": after.ece,
+        "ece_uncalibrated": before.ece,
+        "error_at_90": after.error_at_90,
+        "seconds": round(time.perf_counter() - began, 1),
+        "labels_sha256": hashlib.sha256(np.stack([shown, labels[shown]]).tobytes()).hexdigest(),
+    }
+
+
+# So many labelled rows at least are dealt into folds to calibrate by.
+FEWEST_TO_CALIBRATE = 50
+
+
+def shown_rows(model: LatentMixture, train: np.ndarray, draw: Draw) -> np.ndarray:
+    """Return the training rows whose labels are given, ascending."""
+    if draw.asked == "query":
+        return np.sort(copy.copy(model).query(train, draw.n_labels))
+    return np.sort(np.random.RandomState(draw.number).permutation(len(train))[: draw.n_labels])
+
+
+class Scores(NamedTuple):
+    """Of the test rows, in [0, 1]."""
+
+    error: float
+    ece: float
+    error_at_90: float
+
+
+def scores(model: LatentMixture, dataset: Dataset, parts: Split) -> Scores:
+    """Score the test rows; a class that nobody labelled is never right."""
+    class_proba = model.predict_class_proba(dataset.X[parts.test])
+    truth = dataset.labels[parts.test]
+    whole = np.zeros((len(truth), len(dataset.class_names)))
+    whole[:, model.classes_.astype(int)] = class_proba
+    return Scores(
+        float(np.mean(whole.argmax(axis=1) != truth)),
+        float(expected_calibration_error(whole, truth)),
+        float(error_at_coverage(whole, truth, coverage=0.9)),
+    )
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Return the table's rows, none where there is no table yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add(path: Path, row: dict[str, object]) -> None:
+    """Write a row below the others."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def table(rows: Sequence[dict[str, str]]) -> str:
+    """Return mean, standard deviation and worst over draws."""
+    lines = [
+        "| labels | draws | error, % | worst | names alone | ECE | ECE before | error at 90 %, % |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind in dict.fromkeys((row["asked"], row["n_labels"]) for row in rows):
+        some = [row for row in rows if (row["asked"], row["n_labels"]) == kind]
+        error, untaught, ece, before, at_90 = (
+            np.array([float(row[name]) for row in some])
+            for name in ("error", "error_untaught", "ece", "ece_uncalibrated", "error_at_90")
+        )
+        spread = f" ± {100 * error.std(ddof=1):.2f}" if len(some) > 1 else ""
+        lines.append(
+            f"| {kind[1]}, {kind[0]} | {len(some)} | {100 * error.mean():.2f}{spread} | "
+            f"{100 * error.max():.2f} | {100 * untaught.mean():.2f} | {ece.mean():.4f} | "
+            f"{before.mean():.4f} | {100 * at_90.mean():.2f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
