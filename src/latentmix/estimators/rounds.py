@@ -168,9 +168,12 @@ def refined(
     rows = vae._prepared(X)
     held_out = around.validation_data
     held_out = None if held_out is None else vae._validated(held_out)
-    latents, prior = vae.transform(X), None
+    prior: MixturePrior | None = None
     for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
         around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {GROUPS[how.groups]}"))
+        latents = vae.transform(X)
+        if prior is not None:
+            before = prior.most_probable(latents)
         targets = groups_of(latents, how, mixture, graph_seed, before=before, known=known)
         training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
         training.targets = targets * importance_of(len(rows), known)[:, None]
@@ -182,8 +185,6 @@ def refined(
             around._replace(validation_data=held_out, keeper=keeper),
             Course.after(vae.history_, n_to_come=a_round * (how.n_rounds - number)),
         )
-        latents = vae.transform(X)
-        before = prior.most_probable(latents)
     assert prior is not None  # there is one round or more
     weights = np.exp(np.asarray(prior.log_weights, np.float64))
     variances = np.exp(np.asarray(prior.log_variances, np.float64))
