@@ -13,6 +13,7 @@ from sklearn.base import clone
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.refinement import Refinement
+from latentmix.kernels.cross_fitting import dealt
 from latentmix.kernels.diffusion import graph_clusters, neighbour_graph, spread_labels
 from latentmix.models.priors import MixturePrior
 
@@ -108,7 +109,8 @@ def by_class(
 
 def _right_along(graph: sparse.csr_matrix, known: KnownLabels, one_hot: np.ndarray) -> float:
     """Return the share of labelled rows whose class the other labels say along the graph."""
-    folds = np.argsort(np.argsort(known.indices, kind="stable"), kind="stable") % N_FOLDS
+    folds = np.empty(len(known.rows), np.int64)
+    folds[np.argsort(known.indices, kind="stable")] = dealt(len(known.rows), N_FOLDS)
     right = 0
     for fold in range(N_FOLDS):
         shown, hidden = folds != fold, folds == fold
