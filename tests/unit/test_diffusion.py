@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from latentmix.kernels.diffusion import (
-    diffusion_clusters,
+    graph_clusters,
     neighbour_graph,
     slowest_ways,
     walk_coordinates,
@@ -14,6 +14,11 @@ from latentmix.kernels.diffusion import (
 )
 
 N_NEIGHBORS = 7
+
+
+def diffusion_clusters(x, n_clusters, seed, **how):
+    """Return the clusters of rows along the graph that rounds draw by default."""
+    return graph_clusters(neighbour_graph(x, 15), n_clusters, seed, **how)
 
 
 def two_arcs(seed, sizes=(300, 120)):

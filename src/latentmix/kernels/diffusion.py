@@ -63,33 +63,6 @@ FLOWING: Final = 0.99
 FLOW_TOLERANCE: Final = 1e-4
 
 
-def diffusion_clusters(
-    x: Float[np.ndarray, "N D"],
-    n_clusters: int,
-    seed: int,
-    n_neighbors: int = 15,
-    n_steps: Sequence[int] = (20, 5),
-    n_init: int = 10,
-) -> Int[np.ndarray, " N"]:
-    """Return the cluster of each row.
-
-    Parameters
-    ----------
-    x : (N, D)
-        Rows whose Euclidean distances to near rows mean something; N up to some 60,000, as all
-        pairs are compared.
-    n_clusters : int
-    seed : int
-        Of k-means' starts, and of the eigenvectors' start.
-    n_neighbors : int
-    n_steps : sequence of int
-        Steps of the walks that are tried: more of them see larger structure.
-    n_init : int
-        Starts of k-means; the tightest is kept.
-    """
-    return graph_clusters(neighbour_graph(x, n_neighbors), n_clusters, seed, n_steps, n_init)
-
-
 def graph_clusters(
     graph: sparse.csr_matrix,
     n_clusters: int,
@@ -98,10 +71,22 @@ def graph_clusters(
     n_init: int = 10,
     before: Int[np.ndarray, " N"] | None = None,
 ) -> Int[np.ndarray, " N"]:
-    """Return the cluster of each row of a neighbour graph, as `diffusion_clusters` does.
+    """Return the cluster of each row of a neighbour graph.
 
-    With `before`, k-means also begins from these clusters. What it comes to from them, each with
-    its number, is kept unless others have a modularity that is clearly larger.
+    Parameters
+    ----------
+    graph : (N, N)
+        As `neighbour_graph` draws it.
+    n_clusters : int
+    seed : int
+        Of k-means' starts, and of the eigenvectors' start.
+    n_steps : sequence of int
+        Steps of the walks that are tried: more of them see larger structure.
+    n_init : int
+        Starts of k-means; the tightest is kept.
+    before : (N,), optional
+        Clusters that k-means also begins from. What it comes to from them, each with its number, is
+        kept unless others have a modularity that is clearly larger.
     """
     n_rows = graph.shape[0]
     n_clusters = min(n_clusters, n_rows)
@@ -155,9 +140,11 @@ def within_and_modularity(
 def neighbour_graph(x: Float[np.ndarray, "N D"], n_neighbors: int) -> sparse.csr_matrix:
     """Return the weights in [0, 1] of the edges between near rows, (N, N) and symmetric.
 
-    From row i to its neighbour j the weight is exp(-(d_ij - d_i) / s_i): d_i is the distance to the
-    nearest row, and s_i such that the weights of i sum to log2(n_neighbors + 1). An edge a one way
-    and b the other becomes a + b - ab. Fewer rows than that have no more neighbours than others.
+    `x` are rows whose Euclidean distances to near rows mean something; N goes up to some 60,000, as
+    all pairs are compared. From row i to its neighbour j the weight is exp(-(d_ij - d_i) / s_i):
+    d_i is the distance to the nearest row, and s_i such that the weights of i sum to
+    log2(n_neighbors + 1). An edge a one way and b the other becomes a + b - ab. Fewer rows than
+    that have no more neighbours than others.
     """
     n_neighbors = min(n_neighbors, len(x) - 1)
     if n_neighbors < 1:
