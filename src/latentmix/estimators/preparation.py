@@ -63,13 +63,14 @@ class Preparation(ABC):
         """Return what the network is given where it answers: `rows`, or one draw from them."""
         return self.rows(X)
 
-    @abstractmethod
     def in_units(self, prepared: np.ndarray) -> np.ndarray:
-        """Return a block of prepared rows in the units that answers are given in."""
+        """Return a block of prepared rows in the units that answers are given in: as they are."""
+        return prepared
 
-    @abstractmethod
     def shown(self, X: np.ndarray) -> np.ndarray:
         """Return a block of X in the same units."""
+        shown: np.ndarray = X / self.scale
+        return shown
 
 
 class Standardised(Preparation):
@@ -116,13 +117,6 @@ class Intensities(Preparation):
             )
         return PreparedRows(X, _as_float32, FLOAT32)
 
-    def in_units(self, prepared: np.ndarray) -> np.ndarray:
-        return prepared
-
-    def shown(self, X: np.ndarray) -> np.ndarray:
-        shown: np.ndarray = X / self.scale
-        return shown
-
 
 class DrawnBits(Preparation):
     """0 or 1, drawn from intensities: anew in training, always the same where rows are asked of."""
@@ -141,13 +135,6 @@ class DrawnBits(Preparation):
         self.rows(X)  # refuses what are no intensities
         return PreparedRows(X, self._drawn, np.dtype(np.uint8))
 
-    def in_units(self, prepared: np.ndarray) -> np.ndarray:
-        return prepared
-
-    def shown(self, X: np.ndarray) -> np.ndarray:
-        shown: np.ndarray = X / self.scale
-        return shown
-
     def _drawn(self, X: np.ndarray) -> np.ndarray:
         return fixed_binarisation(X / self.scale)
 
@@ -163,9 +150,6 @@ class Counts(Preparation):
         check_whole(X, MOST_COUNTED, f"likelihood={self.likelihood!r} needs counts", _NO_COUNTS)
         return PreparedRows(X, _as_float32, FLOAT32)
 
-    def in_units(self, prepared: np.ndarray) -> np.ndarray:
-        return prepared
-
     def shown(self, X: np.ndarray) -> np.ndarray:
         return X
 
@@ -180,13 +164,6 @@ class Levels(Preparation):
     def rows(self, X: Rows) -> Rows:
         check_whole(X, 255, f"likelihood={self.likelihood!r} needs bytes", _NO_LEVELS)
         return X if X.dtype == np.uint8 else PreparedRows(X, _as_bytes, np.dtype(np.uint8))
-
-    def in_units(self, prepared: np.ndarray) -> np.ndarray:
-        return prepared
-
-    def shown(self, X: np.ndarray) -> np.ndarray:
-        shown: np.ndarray = X / self.scale
-        return shown
 
 
 def check_whole(X: Rows, most: int, needs: str, remedy: str) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from latentmix.kernels.elbo import bernoulli_log_likelihood
+from latentmix.models.likelihoods.intensities import OfLogits
 
 # Between minus and plus this logit, series stand for what is 0 / 0 at 0, or loses its digits
 # nearby: their next terms are below a float32's last digit there.
@@ -62,23 +62,11 @@ def _away_from_zero(logits: Array) -> Array:
     return jnp.where(_is_near(logits), 1.0, logits)
 
 
-class ContinuousBernoulli(eqx.Module):
+class ContinuousBernoulli(OfLogits):
     """Outputs are the logits t; inputs lie in [0, 1]."""
 
     domain = "intensities"
     measure = "density"
-    output_gain = 1.0
-
-    def __init__(self, feature_means: Array) -> None:
-        """Take no parameters of its own."""
-
-    def encoded(self, x: Array) -> Array:
-        """Return x."""
-        return x
-
-    def initial_output_bias(self, feature_means: Array) -> Array:
-        """Return zeros: uniform densities."""
-        return jnp.zeros_like(feature_means)
 
     def log_likelihood(self, x: Array, outputs: Array) -> Array:
         """Return minus the cross entropy plus log C, summed over features."""

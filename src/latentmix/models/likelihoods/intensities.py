@@ -10,11 +10,9 @@ from jaxtyping import Array
 from latentmix.kernels.elbo import bernoulli_log_likelihood
 
 
-class Bernoulli(eqx.Module):
-    """Outputs are logits; inputs lie in [0, 1]."""
+class OfLogits(eqx.Module):
+    """What likelihoods have in common whose outputs are logits: no parameters, a start at 1/2."""
 
-    domain = "intensities"
-    measure = "cross entropy"
     output_gain = 1.0
 
     def __init__(self, feature_means: Array) -> None:
@@ -27,6 +25,13 @@ class Bernoulli(eqx.Module):
     def initial_output_bias(self, feature_means: Array) -> Array:
         """Return zeros."""
         return jnp.zeros_like(feature_means)
+
+
+class Bernoulli(OfLogits):
+    """Outputs are logits; inputs lie in [0, 1]."""
+
+    domain = "intensities"
+    measure = "cross entropy"
 
     def log_likelihood(self, x: Array, outputs: Array) -> Array:
         """Return minus the cross entropy, summed over features."""
@@ -41,23 +46,11 @@ class Bernoulli(eqx.Module):
         return jax.nn.sigmoid(outputs)
 
 
-class Binarised(eqx.Module):
+class Binarised(OfLogits):
     """Outputs are logits; inputs are 0 or 1, drawn from intensities (`kernels.binarisation`)."""
 
     domain = "drawn bits"
     measure = "mass"
-    output_gain = 1.0
-
-    def __init__(self, feature_means: Array) -> None:
-        """Take no parameters of its own."""
-
-    def encoded(self, x: Array) -> Array:
-        """Return x."""
-        return x
-
-    def initial_output_bias(self, feature_means: Array) -> Array:
-        """Return zeros."""
-        return jnp.zeros_like(feature_means)
 
     def log_likelihood(self, x: Array, outputs: Array) -> Array:
         """Return the log-probability of x, summed over features."""
