@@ -4,9 +4,9 @@
     python benchmarks/few_labels.py runs/mnist-* --csv benchmarks/results/few_labels.csv
 
 Each draw of labels goes to one of the runs, by turns: `LatentMixture.refine` has so many labels of
-training rows, and no other, for training, naming and calibration. Nothing is chosen by them. Test
-rows are scored once a draw. A row of the table is written as soon as it is there, and rows that
-stand there are not made again.
+training rows, and no other, for training, naming and calibration. Test rows decide nothing: they
+are scored for the table alone, as the run's own names have them, taught, and calibrated. A row of
+the table is written as soon as it is there, and rows that stand there are not made again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from latentmix import load as load_model
 from latentmix.data import Dataset, Split, split
 from latentmix.data import load as load_data
 from latentmix.metrics import error_at_coverage, expected_calibration_error
+
+# So many labelled rows at least are dealt into folds to calibrate by.
+FEWEST_TO_CALIBRATE = 50
 
 COLUMNS = (
     "data",
@@ -118,10 +121,6 @@ def taught(folder: Path, dataset: Dataset, draw: Draw, n_rounds: int) -> dict[st
         "seconds": round(time.perf_counter() - began, 1),
         "labels_sha256": hashlib.sha256(np.stack([shown, labels[shown]]).tobytes()).hexdigest(),
     }
-
-
-# So many labelled rows at least are dealt into folds to calibrate by.
-FEWEST_TO_CALIBRATE = 50
 
 
 def shown_rows(model: LatentMixture, train: np.ndarray, draw: Draw) -> np.ndarray:

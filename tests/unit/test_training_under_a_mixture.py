@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from latentmix.estimators.vae import nowhere
 from latentmix.kernels.consistency import entropy_of_mean
 from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
 from latentmix.models.named_tensors import to_tensors
@@ -157,7 +158,7 @@ def test_an_epoch_tells_how_its_rows_were_shared(rows):
 
 def train_plain(rows):
     training = vae_loop.start(replace(RULE, n_epochs=1), named_keys(3), network(mixture=False))
-    vae_loop.run(training, rows, None, nobody, lambda training, *, at_once=False: None)
+    vae_loop.run(training, rows, None, nobody, nowhere)
     return training
 
 
@@ -176,7 +177,7 @@ def test_a_component_that_lost_its_rows_begins_anew(rows, dead, monkeypatch):
         monkeypatch.setattr(vae_loop, "DEAD", 0.0)
     training = vae_loop.start(replace(RULE, n_epochs=20), named_keys(3), far_component())
     training.targets = TARGETS
-    vae_loop.run(training, rows, None, nobody, lambda training, *, at_once=False: None)
+    vae_loop.run(training, rows, None, nobody, nowhere)
     first, last = (training.history[at].components.shares[-1] for at in (0, -1))
     assert first < 1e-3
     assert last > 0.05 if dead else last < 1e-3
@@ -208,7 +209,7 @@ def test_a_warped_image_is_shown_and_the_image_itself_is_told(rows):
 def train(rows, targets, rule, listener=nobody, keep=None):
     training = vae_loop.start(rule, named_keys(3), network())
     training.targets = targets
-    save = (lambda training, *, at_once=False: None) if keep is None else keep.save
+    save = nowhere if keep is None else keep.save
     vae_loop.run(training, rows, None, listener, save)
     return training
 
