@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentmix.data.columns import Column, TableRows
+from latentmix.data.views import Rows
 from latentmix.errors import InputError
 
 UNKNOWN = -1  # the label of a row nobody has labelled
@@ -44,6 +46,9 @@ class Dataset:
         (H, W) or (H, W, C); None for tables.
     feature_names : tuple of str or None
         The titles of a table's columns, if it has any.
+    columns : tuple of Column or None
+        What a table's columns hold, where any is text or anything was said of them; in those that
+        are categorical X has positions. None: all are numbers.
     fixed_split : Split or None
         The official split, for sets that have one.
 
@@ -62,6 +67,7 @@ class Dataset:
     image_shape: tuple[int, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     fixed_split: Split | None = None
+    columns: tuple[Column, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.X.ndim != 2 or 0 in self.X.shape:
@@ -71,6 +77,13 @@ class Dataset:
             )
         self._check_one_a_row("labels", self.labels)
         self._check_one_a_row("row ids", self.row_ids)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows in the source's own terms: X, with the titles and categories of a table."""
+        if self.feature_names is None and self.columns is None:
+            return self.X
+        return TableRows(self.X, self.columns, self.feature_names)
 
     def _check_one_a_row(self, what: str, values: np.ndarray | tuple[str, ...] | None) -> None:
         if values is not None and len(values) != len(self.X):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from latentmix.data import Rows
+from latentmix.data.columns import codes_of
 from latentmix.errors import InputError
 
 
@@ -49,12 +50,14 @@ def labelled_rows(X: Rows, labels: Any, missing_label: object = -1) -> LabelledR
         As `known_labels` does.
     """
     known = known_labels(labels, len(X), missing_label)
-    rows = np.ascontiguousarray(X[known.rows])
+    rows = np.ascontiguousarray(codes_of(X)[known.rows])
     # Each row as one value, so that rows are compared byte by byte.
     width = max(rows.dtype.itemsize * rows.shape[1], 1)
     values = np.unique(rows.view(np.dtype((np.void, width))).ravel(), return_inverse=True)[1]
     order = np.lexsort((known.indices, values))
-    return LabelledRows(rows[order], known.indices[order], known.classes, known.rows[order])
+    return LabelledRows(
+        X[known.rows[order]], known.indices[order], known.classes, known.rows[order]
+    )
 
 
 def known_labels(labels: Any, n_rows: int, missing_label: object = -1) -> KnownLabels:

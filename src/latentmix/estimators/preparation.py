@@ -6,78 +6,36 @@ are in it, what is learned of them, and how what the network says is told in X's
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Final, Self
 
 import numpy as np
-from jaxtyping import Float
 
 from latentmix.data import Rows
+from latentmix.data.columns import Column, has_text
 from latentmix.errors import InputError
-from latentmix.estimators.units import PreparedRows, extent_of, in_blocks, moments_of
+from latentmix.estimators.table_columns import TableColumns
+from latentmix.estimators.units import (
+    FLOAT32,
+    MOST_COUNTED,
+    Preparation,
+    PreparedRows,
+    extent_of,
+    in_blocks,
+    moments_of,
+)
 from latentmix.kernels.binarisation import fixed_binarisation
 from latentmix.models.likelihoods import LIKELIHOODS
 
-FLOAT32: Final = np.dtype(np.float32)
-
-# The largest of whole numbers that a float32 tells apart.
-MOST_COUNTED: Final = 1 << 24
 _NO_LEVELS = "Give images as uint8, or use likelihood='continuous-bernoulli' for [0, 1]."
 _NO_COUNTS = "Correct those values, or use likelihood='gaussian'."
-
-
-class Preparation(ABC):
-    """Prepared inputs are (X - shift) / scale, in a domain's own way.
-
-    Parameters
-    ----------
-    likelihood : str
-        Its name, for messages.
-    shift, scale : (D,)
-    """
-
-    # Whether training draws from the rows anew each time that it sees them.
-    draws_anew = False
-
-    def __init__(
-        self, likelihood: str, shift: Float[np.ndarray, " D"], scale: Float[np.ndarray, " D"]
-    ) -> None:
-        self.likelihood, self.shift, self.scale = likelihood, shift, scale
-
-    @classmethod
-    @abstractmethod
-    def learned(cls, likelihood: str, X: Rows) -> Self:
-        """Return the preparation that training rows ask for."""
-
-    @abstractmethod
-    def rows(self, X: Rows) -> Rows:
-        """Return what the network is trained on: bytes as they are, floats in prepared units.
-
-        Raises
-        ------
-        InputError
-            For rows outside the domain.
-        """
-
-    def asked(self, X: Rows) -> Rows:
-        """Return what the network is given where it answers: `rows`, or one draw from them."""
-        return self.rows(X)
-
-    def in_units(self, prepared: np.ndarray) -> np.ndarray:
-        """Return a block of prepared rows in the units that answers are given in: as they are."""
-        return prepared
-
-    def shown(self, X: np.ndarray) -> np.ndarray:
-        """Return a block of X in the same units."""
-        shown: np.ndarray = X / self.scale
-        return shown
 
 
 class Standardised(Preparation):
     """Any numbers, brought to mean 0 and deviation 1; answers are in X's units."""
 
     @classmethod
-    def learned(cls, likelihood: str, X: Rows) -> Self:
+    def learned(cls, likelihood: str, X: Rows, columns: Sequence[Column] = ()) -> Self:
         shift, deviation = moments_of(X)
         # A constant feature keeps its units: there is nothing to scale by.
         return cls(likelihood, shift, np.where(deviation > 0, deviation, 1.0))
@@ -101,7 +59,7 @@ class Intensities(Preparation):
     """Bytes, divided by 255 on the device, or numbers in [0, 1]; answers are in [0, 1]."""
 
     @classmethod
-    def learned(cls, likelihood: str, X: Rows) -> Self:
+    def learned(cls, likelihood: str, X: Rows, columns: Sequence[Column] = ()) -> Self:
         are_bytes = X.dtype == np.uint8 and extent_of(X)[1] > 1
         scale = np.full(X.shape[1], 255.0 if are_bytes else 1.0)
         return cls(likelihood, np.zeros(X.shape[1]), scale)
@@ -124,7 +82,7 @@ class DrawnBits(Preparation):
     draws_anew = True
 
     @classmethod
-    def learned(cls, likelihood: str, X: Rows) -> Self:
+    def learned(cls, likelihood: str, X: Rows, columns: Sequence[Column] = ()) -> Self:
         grey = Intensities.learned(likelihood, X)
         return cls(likelihood, grey.shift, grey.scale)
 
@@ -143,7 +101,7 @@ class Counts(Preparation):
     """Whole numbers from 0, bytes among them, as they are; answers are counts and their means."""
 
     @classmethod
-    def learned(cls, likelihood: str, X: Rows) -> Self:
+    def learned(cls, likelihood: str, X: Rows, columns: Sequence[Column] = ()) -> Self:
         return cls(likelihood, np.zeros(X.shape[1]), np.ones(X.shape[1]))
 
     def rows(self, X: Rows) -> Rows:
@@ -158,7 +116,7 @@ class Levels(Preparation):
     """Bytes, or whole numbers from 0 to 255, divided by 255 on the device; answers in [0, 1]."""
 
     @classmethod
-    def learned(cls, likelihood: str, X: Rows) -> Self:
+    def learned(cls, likelihood: str, X: Rows, columns: Sequence[Column] = ()) -> Self:
         return cls(likelihood, np.zeros(X.shape[1]), np.full(X.shape[1], 255.0))
 
     def rows(self, X: Rows) -> Rows:
@@ -187,6 +145,20 @@ def check_whole(X: Rows, most: int, needs: str, remedy: str) -> None:
         n_read += len(block)
 
 
+def refuse_text(likelihood: str, X: Rows) -> None:
+    """Refuse a table with text, unless the likelihood tells columns apart.
+
+    Raises
+    ------
+    InputError
+    """
+    if has_text(X) and LIKELIHOODS[likelihood].domain != "columns":
+        raise InputError(
+            f"X holds text, but likelihood={likelihood!r} tells numbers alone. Expected a table of "
+            "numbers; fit with likelihood='mixed', or leave columns of text out."
+        )
+
+
 def preparation_class(likelihood: str) -> type[Preparation]:
     """Return how rows are prepared for a likelihood."""
     return PREPARATIONS[LIKELIHOODS[likelihood].domain]
@@ -206,4 +178,5 @@ PREPARATIONS: Final[dict[str, type[Preparation]]] = {
     "drawn bits": DrawnBits,
     "counts": Counts,
     "levels": Levels,
+    "columns": TableColumns,
 }

@@ -9,7 +9,7 @@ manifest.json         size and SHA-256 of each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from latentmix.data.columns import KINDS, Column
 from latentmix.errors import IntegrityError
 from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
 from latentmix.estimators.gaussian_mixture import GaussianMixture
@@ -187,7 +188,30 @@ def _plain(model: Model) -> dict[str, Any]:
             parameters[name] = value.item()
         elif name == "hidden_dims" and value is not None:
             parameters[name] = [int(width) for width in value]
+        elif name == "columns" and value is not None:
+            parameters[name] = _plain_columns(value)
     return parameters
+
+
+def _plain_columns(declared: Any) -> list[Any] | dict[str, list[Any]]:
+    """Return what is declared of columns as JSON has it, whose keys are text alone."""
+
+    def plain(said: Any) -> Any:
+        if said is None or isinstance(said, str):
+            return said
+        return [one if isinstance(one, str) else int(one) for one in said]
+
+    if not isinstance(declared, Mapping):
+        return [plain(said) for said in declared]
+    names = [name if isinstance(name, str) else int(name) for name in declared]
+    return {"of": names, "are": [plain(said) for said in declared.values()]}
+
+
+def _read_columns(stored: Any) -> Any:
+    """Return what is declared of columns again."""
+    if isinstance(stored, dict):
+        return dict(zip(stored["of"], stored["are"], strict=True))
+    return stored
 
 
 def _plain_refinement(refinement: Refinement | None) -> dict[str, Any] | None:
@@ -216,8 +240,14 @@ def _read_vae(sealed: Sealed, prefix: str, record: dict[str, Any]) -> VAE:
     vae = VAE(**stored["parameters"])
     if vae.hidden_dims is not None:
         vae.hidden_dims = tuple(vae.hidden_dims)
+    vae.columns = _read_columns(vae.columns)
     shape = stored["architecture"]
-    architecture = Architecture(**{**shape, "hidden_dims": tuple(shape["hidden_dims"])})
+    # Models of earlier versions tell all columns alike.
+    columns = tuple(Column(kind, tuple(names)) for kind, names in shape.get("columns", ()))
+    architecture = Architecture(
+        **{**shape, "hidden_dims": tuple(shape["hidden_dims"]), "columns": columns}
+    )
+    _check_columns(architecture)
     tensors = sealed.tensors(f"{prefix}vae.safetensors")
     vae.shift_, vae.scale_ = tensors.pop("units.shift"), tensors.pop("units.scale")
     vae.network_ = from_tensors(_shapes_of(architecture), tensors)
@@ -240,6 +270,21 @@ def _shapes_of(architecture: Architecture) -> Network:
 
     network: Network = eqx.filter_eval_shape(build, jax.random.key(0))
     return network
+
+
+def _check_columns(architecture: Architecture) -> None:
+    """Refuse columns that are not those of the rows, or of no kind."""
+    kinds = {column.kind for column in architecture.columns}
+    if architecture.columns and len(architecture.columns) != architecture.n_features:
+        raise IntegrityError(
+            f"A stored network has {len(architecture.columns)} columns for "
+            f"{architecture.n_features} features. Expected one each; save the model again."
+        )
+    if not kinds <= set(KINDS):
+        raise IntegrityError(
+            f"A stored network has columns of the kinds {sorted(map(str, kinds))}. Expected "
+            f"{', '.join(KINDS)}; it was written by another version or changed."
+        )
 
 
 def _read_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> Any:

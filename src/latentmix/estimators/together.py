@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -97,7 +97,7 @@ def fit_together(vaes: Sequence[VAE], X: Any, *, vmap: bool | str = "auto") -> l
 def _begun(vae: VAE, X: Any) -> tuple[Rows, Training]:
     """Return the rows in the network's units, and a training before its first step."""
     X, seed = vae._checked(X)
-    vae._learn_units(X)
+    vae._learn_units(X, *vae._told_by(X))
     rows = vae._prepared(X)
     return rows, vae._start(rows, seed)
 
@@ -150,4 +150,6 @@ def _refuse_unlike(vaes: Sequence[Any]) -> None:
 
 
 def _comparable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _comparable(one) for name, one in value.items()}
     return value if value is None or np.isscalar(value) else tuple(value)

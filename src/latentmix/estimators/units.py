@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
 
+from latentmix.data.columns import Column
 from latentmix.data.views import Rows
 from latentmix.models.blocks import blocks
 
 ROWS_PER_READ = 1 << 14
+
+FLOAT32: Final = np.dtype(np.float32)
+
+# The largest of whole numbers that a float32 tells apart.
+MOST_COUNTED: Final = 1 << 24
 
 
 class PreparedRows:
@@ -28,6 +35,60 @@ class PreparedRows:
 
     def __getitem__(self, which: Any) -> np.ndarray:
         return self._prepare(self.source[which])
+
+
+class Preparation(ABC):
+    """Prepared inputs are (X - shift) / scale, in a domain's own way.
+
+    Parameters
+    ----------
+    likelihood : str
+        Its name, for messages.
+    shift, scale : (D,)
+    columns : sequence of Column
+        What each column holds, (D,), where a domain tells them apart.
+    """
+
+    # Whether training draws from the rows anew each time that it sees them.
+    draws_anew = False
+
+    def __init__(
+        self,
+        likelihood: str,
+        shift: Float[np.ndarray, " D"],
+        scale: Float[np.ndarray, " D"],
+        columns: Sequence[Column] = (),
+    ) -> None:
+        self.likelihood, self.shift, self.scale = likelihood, shift, scale
+        self.columns = columns
+
+    @classmethod
+    @abstractmethod
+    def learned(cls, likelihood: str, X: Rows, columns: Sequence[Column] = ()) -> Self:
+        """Return the preparation that training rows ask for."""
+
+    @abstractmethod
+    def rows(self, X: Rows) -> Rows:
+        """Return what the network is trained on: bytes as they are, floats in prepared units.
+
+        Raises
+        ------
+        InputError
+            For rows outside the domain.
+        """
+
+    def asked(self, X: Rows) -> Rows:
+        """Return what the network is given where it answers: `rows`, or one draw from them."""
+        return self.rows(X)
+
+    def in_units(self, prepared: np.ndarray) -> np.ndarray:
+        """Return a block of prepared rows in the units that answers are given in: as they are."""
+        return prepared
+
+    def shown(self, X: np.ndarray) -> np.ndarray:
+        """Return a block of X in the same units."""
+        shown: np.ndarray = X / self.scale
+        return shown
 
 
 class Moments(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Protocol, Self
 
@@ -15,12 +15,14 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows, RowView
+from latentmix.data.columns import Column, Said, has_text
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_network
 from latentmix.estimators.log_likelihood import LogLikelihoodMixin
-from latentmix.estimators.preparation import Preparation, preparation_class
+from latentmix.estimators.preparation import preparation_class, refuse_text
 from latentmix.estimators.saving import SaveMixin
-from latentmix.estimators.units import mean_of
+from latentmix.estimators.schema import check_declared, columns_of
+from latentmix.estimators.units import Preparation, mean_of
 from latentmix.estimators.vae_online import OnlineVaeMixin
 from latentmix.estimators.validation import (
     check_choice,
@@ -86,7 +88,13 @@ class VAE(
         features, with a learned variance of each. 'bernoulli', 'binarised', 'relu-bernoulli' and
         'continuous-bernoulli' need X in [0, 1] (or bytes), 'discretised-logistic' bytes, 'poisson'
         and 'negative-binomial' counts. 'binarised' draws black or white for each pixel, anew
-        each time that it trains on a row, and always the same where it answers.
+        each time that it trains on a row, and always the same where it answers. 'mixed' is for
+        tables whose columns differ, and what auto is for those with text or with `columns`;
+        'categorical' for tables of categories alone.
+    columns : sequence or mapping, optional
+        What the columns of a table hold: for each, or for some by title or number, 'continuous',
+        'count', 'binary' (0 and 1), 'categorical', or a list of categories. None, and columns that
+        a mapping leaves out: text is categorical, truth values are binary, numbers continuous.
     heads : {'linear', 'relu'}, default='linear'
         The encoder's last layers: linear mean and log-variance, or ReLU mean and sigma.
     kl_weight : float or 'auto', default='auto'
@@ -126,7 +134,10 @@ class VAE(
     architecture_ : latentmix.models.vae.Architecture
         Its shape.
     shift_, scale_ : (D,)
-        Prepared inputs are (X - shift_) / scale_.
+        Prepared inputs are (X - shift_) / scale_; of categories, their positions are.
+    columns_ : tuple of latentmix.data.columns.Column
+        What each column of a table holds, ``kind`` and ``categories``; empty where the likelihood
+        tells them all alike.
     history_ : list of latentmix.training.events.EpochEnd
         One record an epoch (of `partial_fit` one a block).
     best_epoch_ : int
@@ -155,6 +166,7 @@ class VAE(
         hidden_dims: Sequence[int] | None = None,
         latent_dim: int = 12,
         likelihood: str = "auto",
+        columns: Mapping[str | int, Said] | Sequence[Said] | None = None,
         heads: str = "linear",
         kl_weight: float | str = "auto",
         kl_warmup: float = 0.0,
@@ -173,6 +185,7 @@ class VAE(
         self.hidden_dims = hidden_dims
         self.latent_dim = latent_dim
         self.likelihood = likelihood
+        self.columns = columns
         self.heads = heads
         self.kl_weight = kl_weight
         self.kl_warmup = kl_warmup
@@ -202,7 +215,7 @@ class VAE(
         Parameters
         ----------
         X : (N, D)
-            Rows: bytes (images), or floats.
+            Rows: bytes (images), floats, or a table with text (a data frame, an array of objects).
         y : ignored
         validation_data : (M, D), optional
             Rows whose averages are recorded after each epoch; no weight is learned from them.
@@ -226,9 +239,11 @@ class VAE(
             If a hidden layer is dead, or the posterior has collapsed.
         """
         X, seed = self._checked(X)
+        # Of all rows: a category may be among those held out alone.
+        likelihood, columns = self._told_by(X)
         if validation_data is None:
             X, validation_data = self._held_out(X, seed)
-        self._learn_units(X)
+        self._learn_units(X, likelihood, columns)
         rows = self._prepared(X)
         held_out = None if validation_data is None else self._validated(validation_data)
         save = nowhere if keeper is None else keeper.save
@@ -257,7 +272,11 @@ class VAE(
         return inference.of_means(self.network_, self._validated(X), function)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
-        """Return E[x|z], (N, D): intensities in [0, 1] for images, X's units for tables."""
+        """Return E[x|z], (N, D): intensities in [0, 1] for images, X's units for tables.
+
+        In a categorical column stands the most probable category: in an array of objects, if any
+        category is text. In a binary one stands the probability of 1.
+        """
         check_is_fitted(self)
         Z = np.asarray(Z, np.float32)
         if Z.ndim != 2 or Z.shape[1] != self.architecture_.latent_dim:
@@ -367,7 +386,9 @@ class VAE(
 
     def _validated(self, X: Any) -> Rows:
         check_is_fitted(self, "architecture_")
-        return self._preparation.asked(check_readable(self, X, reset=False))
+        X = check_readable(self, X, reset=False)
+        refuse_text(self.likelihood_, X)
+        return self._preparation.asked(X)
 
     def _checked(self, X: Any) -> tuple[Rows, int]:
         """Return the rows and the seed of a training that begins anew."""
@@ -378,6 +399,7 @@ class VAE(
 
     def _check_parameters(self) -> None:
         check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
+        check_declared(self.columns, self.likelihood)
         check_choice("heads", self.heads, HEADS)
         check_choice("schedule", self.schedule, SCHEDULES)
         for name in ("latent_dim", "batch_size", "max_epochs"):
@@ -398,29 +420,52 @@ class VAE(
         for width in () if self.hidden_dims is None else self.hidden_dims:
             check_number("hidden_dims' width", width, kind=Integral, least=1)
 
-    def _learn_units(self, X: Rows) -> None:
-        """Choose the likelihood and the units of the prepared inputs."""
-        n_features = X.shape[1]
+    def _told_by(self, X: Rows) -> tuple[str, tuple[Column, ...]]:
+        """Return the likelihood for X, 'auto' resolved, and what each column of a table holds."""
         likelihood = self.likelihood
         if likelihood == "auto":
             likelihood = "bernoulli" if X.dtype == np.uint8 else "gaussian"
-        self.architecture_ = self._architecture(n_features, likelihood)
-        learned = preparation_class(likelihood).learned(likelihood, X)
+            if self.columns is not None or has_text(X):
+                likelihood = "mixed"
+        if LIKELIHOODS[likelihood].domain != "columns":
+            return likelihood, ()
+        return likelihood, columns_of(self.columns, likelihood, X)
+
+    def _learn_units(self, X: Rows, likelihood: str, columns: tuple[Column, ...]) -> None:
+        """Settle the network's shape and the units of the prepared inputs."""
+        refuse_text(likelihood, X)
+        self.architecture_ = self._architecture(X.shape[1], likelihood, columns)
+        learned = preparation_class(likelihood).learned(likelihood, X, columns)
         self.shift_, self.scale_ = learned.shift, learned.scale
 
-    def _architecture(self, n_features: int, likelihood: str) -> Architecture:
-        widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_features)
+    def _architecture(
+        self, n_features: int, likelihood: str, columns: tuple[Column, ...]
+    ) -> Architecture:
+        # The encoder sees a bit for each category.
+        n_seen = sum(len(c.categories) or 1 for c in columns) if columns else n_features
+        widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_seen)
         return Architecture(
-            n_features, tuple(int(w) for w in widths), int(self.latent_dim), self.heads, likelihood
+            n_features,
+            tuple(int(width) for width in widths),
+            int(self.latent_dim),
+            self.heads,
+            likelihood,
+            columns,
         )
+
+    @property
+    def columns_(self) -> tuple[Column, ...]:
+        """What each column of a table holds; empty where the likelihood tells them all alike."""
+        return self.architecture_.columns
 
     @property
     def _preparation(self) -> Preparation:
         likelihood = self.likelihood_
-        return preparation_class(likelihood)(likelihood, self.shift_, self.scale_)
+        return preparation_class(likelihood)(likelihood, self.shift_, self.scale_, self.columns_)
 
     def _prepared(self, X: Rows) -> Rows:
         """Return what the network is trained on."""
+        refuse_text(self.likelihood_, X)
         return self._preparation.rows(X)
 
     def in_output_units(self, X: np.ndarray) -> np.ndarray:

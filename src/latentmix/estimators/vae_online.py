@@ -10,6 +10,7 @@ import optax
 
 from latentmix.data import Rows
 from latentmix.errors import InputError
+from latentmix.estimators.schema import refuse_others
 from latentmix.estimators.validation import check_readable, draw_seeds
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.training.shards import most_shard_rows
@@ -33,10 +34,12 @@ class OnlineVaeMixin:
     def partial_fit(self: Any, X: Any, y: Any = None) -> Any:
         """Take one pass of training steps over a block of rows that is seen once.
 
-        The first block settles the likelihood and the units of the inputs. After `fit`, or of a
-        loaded model, the first goes on from that network and its units, with a new Adam. As nobody
-        knows how many blocks there will be, the learning rate and the KL weight are constant:
-        `schedule`, the warm-ups, `max_epochs`, `min_steps` and `patience` count for nothing.
+        The first block settles the likelihood and the units of the inputs, and of a table what its
+        columns hold: categories that it may lack are declared, as columns={...: [...]}. After
+        `fit`, or of a loaded model, the first goes on from that network and its units, with a new
+        Adam. As nobody knows how many blocks there will be, the learning rate and the KL weight
+        are constant: `schedule`, the warm-ups, `max_epochs`, `min_steps` and `patience` count for
+        nothing.
 
         Parameters
         ----------
@@ -56,9 +59,11 @@ class OnlineVaeMixin:
         begins = not hasattr(self, "network_")
         X = check_readable(self, X, reset=begins)
         if begins:
-            self._learn_units(X)
+            self._learn_units(X, *self._told_by(X))
         else:
             _refuse_another_shape(self)
+            if self.columns_:
+                refuse_others(self.columns, X, self.columns_)
         rows = self._prepared(X)
         with jax.enable_x64(False):
             seed = (
@@ -104,7 +109,7 @@ def _training(vae: Any, rows: Rows, seed: int) -> Training:
 def _refuse_another_shape(vae: Any) -> None:
     begun = vae.architecture_
     likelihood = begun.likelihood if vae.likelihood == "auto" else vae.likelihood
-    asked = vae._architecture(begun.n_features, likelihood)
+    asked = vae._architecture(begun.n_features, likelihood, begun.columns)
     for name, value in begun._asdict().items():
         if getattr(asked, name) != value:
             raise InputError(

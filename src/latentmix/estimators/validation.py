@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from latentmix.data import Rows, RowView, load
+from latentmix.data.columns import TableRows, codes_of
+from latentmix.data.frames import as_table, titles_of
 from latentmix.errors import InputError, ParameterError, unknown_name
 
 # Floats first: what is neither float nor byte becomes float64.
@@ -35,7 +39,7 @@ def check_rows(
         If a value is NaN or infinite (says where the first one stands), or, in scikit-learn's
         words, for a wrong shape or width.
     """
-    try:
+    with _in_one_sentence(X):
         X = validate_data(
             estimator,
             X,
@@ -45,18 +49,26 @@ def check_rows(
             ensure_all_finite=False,
             ensure_min_samples=min_rows,
         )
-    except ValueError as error:
-        raise InputError(_VALUES.sub(f": its shape is {np.shape(X)}. ", str(error))) from error
     if not missing:
         check_finite(X, "X")
     return np.asarray(X)
+
+
+@contextmanager
+def _in_one_sentence(X: Any) -> Iterator[None]:
+    """Raise scikit-learn's complaint about X as ours, without all of X's values."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(_VALUES.sub(f": its shape is {np.shape(X)}. ", str(error))) from error
 
 
 def check_readable(estimator: Any, X: Any, *, reset: bool) -> Rows:
     """Return rows that can be read by number, (N, D), with every value finite.
 
     A path is read by :func:`latentmix.data.load`, large files as memory maps; a `RowView` stays
-    what it is, and so does an array in memory or mapped.
+    what it is, and so do a table's rows and an array in memory or mapped. A data frame becomes a
+    table's rows, and so does whatever has text in it.
 
     Raises
     ------
@@ -64,11 +76,22 @@ def check_readable(estimator: Any, X: Any, *, reset: bool) -> Rows:
         As `check_rows`, and if a file cannot be used.
     """
     if isinstance(X, str | Path):
-        X = load(X).X
-    if not isinstance(X, RowView):
-        return check_rows(estimator, X, reset=reset)
-    check_rows(estimator, X[:1], reset=reset)
-    return X
+        X = load(X).rows
+    if isinstance(X, RowView | TableRows):
+        with warnings.catch_warnings():
+            # Titles were looked at when the frame was; its rows alone have none.
+            warnings.simplefilter("ignore", UserWarning)
+            check_rows(estimator, codes_of(X)[:1], reset=reset)
+        return X
+    titles, table = titles_of(X), as_table(X)
+    if table is None:
+        rows = check_rows(estimator, X, reset=reset)
+        return rows if titles is None else TableRows(rows, titles=titles)
+    # A frame's titles have to be those that were fitted; its values were looked at.
+    with _in_one_sentence(X):
+        named = table.source if titles is None else X
+        validate_data(estimator, named, reset=reset, skip_check_array=True)
+    return table
 
 
 def check_finite(X: np.ndarray, name: str) -> None:

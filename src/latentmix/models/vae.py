@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from latentmix.data.columns import Column
 from latentmix.kernels.elbo import reparameterise
 from latentmix.models.arrays import ArrayT
-from latentmix.models.likelihoods import LIKELIHOODS, Likelihood
+from latentmix.models.likelihoods import Likelihood, likelihood_of
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.posteriors import HEADS, Heads, Posterior
 from latentmix.models.priors import MixturePrior, StandardNormal
@@ -30,6 +31,8 @@ class Architecture(NamedTuple):
     latent_dim: int
     heads: str
     likelihood: str
+    # What each column holds, where the likelihood tells them apart.
+    columns: tuple[Column, ...] = ()
 
 
 class Terms(NamedTuple, Generic[ArrayT]):
@@ -67,26 +70,27 @@ class Network(eqx.Module):
         """Draw an untrained network; `feature_means` are those of the prepared inputs."""
         keys = jax.random.split(key, 4)
         widths = architecture.hidden_dims
-        n_features, latent_dim = architecture.n_features, architecture.latent_dim
-        self.encoder = Trunk(n_features, widths, keys[0])
+        latent_dim = architecture.latent_dim
+        means = jnp.asarray(feature_means, jnp.float32)
+        likelihood = likelihood_of(architecture.likelihood, means, architecture.columns)
+        seen = jax.eval_shape(likelihood.encoded, means[None])
+        self.encoder = Trunk(seen.shape[1], widths, keys[0])
         self.heads = HEADS[architecture.heads](widths[-1], latent_dim, keys[1])
         # The encoder's first hidden layer is as wide as the data: the decoder's output stands
         # in its place when the widths are read in reverse.
         decoder_widths = tuple(reversed(widths[1:])) + widths[:1] * (len(widths) == 1)
         self.decoder = Trunk(latent_dim, decoder_widths, keys[2])
-        means = jnp.asarray(feature_means, jnp.float32)
-        self.likelihood = LIKELIHOODS[architecture.likelihood](means)
+        self.likelihood = likelihood
         self.prior = StandardNormal()
-        gain = self.likelihood.output_gain
-        output = Dense(decoder_widths[-1], n_features, keys[3], gain=gain)
-        start = self.likelihood.initial_output_bias(means)
+        start = likelihood.initial_output_bias(means)
+        output = Dense(decoder_widths[-1], len(start), keys[3], gain=likelihood.output_gain)
         self.output = eqx.tree_at(lambda layer: layer.bias, output, start)
 
     def posterior(self, x: Float[Array, "B D"]) -> Posterior[Array]:
         """Return q(z|x)."""
         return self.heads(self.encoder(self.likelihood.encoded(x)))
 
-    def outputs(self, z: Float[Array, "B L"]) -> Float[Array, "B D"]:
+    def outputs(self, z: Float[Array, "B L"]) -> Float[Array, "B O"]:
         """Return the decoder's outputs: the likelihood's parameters."""
         return self.output(self.decoder(z))
 
