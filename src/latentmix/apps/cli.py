@@ -229,7 +229,7 @@ def sample(  # noqa: PLR0913  # a parameter for each option
     from latentmix.runs.opened import open_run  # noqa: PLC0415
 
     opened = open_run(run_folder)
-    check_kind(out, opened.image_shape)
+    check_kind(out, opened.image_shape, has_text=opened.has_text)
     opened.model.random_state = seed
     with _compiled_kept(no_cache=no_cache):
         drawn = opened.model.sample(number, label=wanted, component=component)

@@ -75,9 +75,31 @@ class Tables:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def feature_names(self, n_features: int) -> Sequence[str]:
-        """Return the titles of a table's columns."""
-        return self.about["feature_names"] or [str(number) for number in range(n_features)]
+    def values(self, rows: Sequence[Row]) -> np.ndarray:
+        """Return the columns v0, v1, ... of a table's rows, (n, F): a category is 1 of several."""
+        names = [name for name in rows[0] if name[0] == "v" and name[1:].isdigit()]
+        parts = []
+        for name, categories in zip(names, self._categories(len(names)), strict=True):
+            cells = [row[name] for row in rows]
+            if categories:
+                parts.append(
+                    np.array([[float(cell == one) for one in categories] for cell in cells])
+                )
+            else:
+                parts.append(np.array(cells, float)[:, None])
+        return np.concatenate(parts, axis=1)
+
+    def feature_names(self, n_features: int) -> list[str]:
+        """Return what the columns of `values` are called: a table's titles, and categories."""
+        titles = self.about["feature_names"] or [str(number) for number in range(n_features)]
+        names = []
+        for title, categories in zip(titles, self._categories(len(titles)), strict=True):
+            names += [f"{title}: {one}" for one in categories] or [title]
+        return names
+
+    def _categories(self, n_columns: int) -> list[list[str]]:
+        """Return the categories of each column, none of numbers; earlier versions knew numbers."""
+        return self.about.get("categories") or [[]] * n_columns
 
 
 def reconstructions(tables: Tables) -> Figure | None:
@@ -86,7 +108,7 @@ def reconstructions(tables: Tables) -> Figure | None:
     if not rows:
         return None
     inputs, outputs = (
-        _values([row for row in rows if row["kind"] == kind]) for kind in ("input", "output")
+        tables.values([row for row in rows if row["kind"] == kind]) for kind in ("input", "output")
     )
     if tables.image_shape is None:
         figure = Figure(figsize=(8, 1.8 + 0.36 * len(inputs)))
@@ -201,7 +223,7 @@ def samples(tables: Tables) -> Figure | None:
         by_component.setdefault(row["component"], []).append(row)
     groups = sorted(by_component.values(), key=_class_then_weight)
     names = [_component_title(group[0]) for group in groups]
-    values = [_values(group) for group in groups]
+    values = [tables.values(group) for group in groups]
     if tables.image_shape is None:
         figure = Figure(figsize=(8, 1.8 + 0.24 * len(groups)))
         means = {"Mean draw of every component": np.stack([each.mean(axis=0) for each in values])}
@@ -276,12 +298,6 @@ def confusion(tables: Tables) -> Figure | None:
     bar.set_label("share of the true class")
     bar.formatter = ticker.PercentFormatter(1)
     return figure
-
-
-def _values(rows: Sequence[Row]) -> np.ndarray:
-    """Return the columns v0, v1, ... of a table's rows, (n, D)."""
-    names = [name for name in rows[0] if name[0] == "v" and name[1:].isdigit()]
-    return np.array([[float(row[name]) for name in names] for row in rows])
 
 
 def _class_then_weight(group: list[Row]) -> tuple[bool, str, float]:

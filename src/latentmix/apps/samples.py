@@ -18,7 +18,7 @@ from latentmix.storage.files import write_bytes, write_csv
 LEAST_SIDE = 56
 
 
-def check_kind(path: Path, image_shape: tuple[int, ...] | None) -> None:
+def check_kind(path: Path, image_shape: tuple[int, ...] | None, *, has_text: bool = False) -> None:
     """Refuse a file name whose suffix says nothing that can be written.
 
     Raises
@@ -26,9 +26,11 @@ def check_kind(path: Path, image_shape: tuple[int, ...] | None) -> None:
     ParameterError
         If the suffix is unknown, or a table is to be a picture.
     """
-    kinds = (".csv", ".npy") if image_shape is None else (".png", ".csv", ".npy")
+    kinds: tuple[str, ...] = (".csv",) if has_text else (".csv", ".npy")
+    kinds = kinds if image_shape is None else (".png", *kinds)
     if path.suffix.lower() not in kinds:
         what = "rows of a table" if image_shape is None else "images"
+        what += " with text" if has_text else ""
         raise ParameterError(
             f"-o {path} ends in {path.suffix!r}, and the run's draws are {what}. Expected a name "
             f"that ends in {' or '.join(kinds)}."
@@ -51,7 +53,7 @@ def write_samples(
     suffix = path.suffix.lower()
     if suffix == ".csv":
         titles = feature_names or [f"v{i}" for i in range(drawn.shape[1])]
-        write_csv(path, titles, ([f"{value:.6g}" for value in row] for row in drawn))
+        write_csv(path, titles, ([_short(value) for value in row] for row in drawn))
         return
     images = drawn if image_shape is None else drawn.reshape(-1, *image_shape)
     if suffix == ".npy":
@@ -60,6 +62,10 @@ def write_samples(
         write_bytes(path, content.getvalue())
     else:
         write_bytes(path, _sheet(images))
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _sheet(images: np.ndarray) -> bytes:

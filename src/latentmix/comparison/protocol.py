@@ -195,6 +195,11 @@ def separate(dataset: Dataset, split: Split) -> tuple[UnlabelledRows, Scorer]:
     InputError
         If no test row has a label.
     """
+    if dataset.columns is not None:
+        raise InputError(
+            f"{dataset.source} has columns of several kinds, and methods are compared on numbers "
+            "alone. Expected columns of numbers; leave the others out, or run a recipe by itself."
+        )
     random = np.random.default_rng(_SEED_OF_ORDER)
     numbers = {part: random.permutation(getattr(split, part)) for part in PARTS}
     rows = {part: RowView(dataset.X, numbers[part]) for part in PARTS}

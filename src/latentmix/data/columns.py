@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -133,11 +133,6 @@ def check_repeats(where: str, n_categories: int, n_rows: int, remedy: str) -> No
             f"{where} holds {n_categories:,} different texts in {n_rows:,} rows. Expected "
             f"categories, which repeat; leave the column out, or {remedy}."
         )
-
-
-def said_of(titles: Sequence[str], said: Mapping[str, Said] | None) -> list[Said | None]:
-    """Return what is said of each column, by its title."""
-    return [None if said is None else said.get(title) for title in titles]
 
 
 def _is_text(column: Column) -> bool:

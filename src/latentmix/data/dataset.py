@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from latentmix.data.columns import Column, TableRows
 from latentmix.data.views import Rows
 from latentmix.errors import InputError
+
+# Columns that `describe` names.
+_MOST_NAMED = 5
 
 UNKNOWN = -1  # the label of a row nobody has labelled
 
@@ -78,12 +82,29 @@ class Dataset:
         self._check_one_a_row("labels", self.labels)
         self._check_one_a_row("row ids", self.row_ids)
 
+    def of_columns(self, numbers: Sequence[int]) -> TableRows:
+        """Return `rows` with some columns alone, in their order."""
+        return TableRows(self.X, self.columns, self.feature_names).of_columns(numbers)
+
     @property
     def rows(self) -> Rows:
         """The rows in the source's own terms: X, with the titles and categories of a table."""
         if self.feature_names is None and self.columns is None:
             return self.X
         return TableRows(self.X, self.columns, self.feature_names)
+
+    def _categorical(self) -> str:
+        """Return which columns are categorical, for `describe`."""
+        names = self.feature_names or tuple(map(str, range(self.X.shape[1])))
+        found = [
+            name
+            for name, column in zip(names, self.columns or (), strict=False)
+            if column.kind == "categorical"
+        ]
+        if not found:
+            return ""
+        shown = ", ".join(found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
+        return f" ({len(found):,} categorical: {shown})"
 
     def _check_one_a_row(self, what: str, values: np.ndarray | tuple[str, ...] | None) -> None:
         if values is not None and len(values) != len(self.X):
@@ -96,7 +117,7 @@ class Dataset:
         """Return one phrase for people, such as ``70,000 images of 28x28, 10 classes``."""
         n_rows, width = self.X.shape
         if self.image_shape is None:
-            rows = f"{n_rows:,} rows of {width:,} columns"
+            rows = f"{n_rows:,} rows of {width:,} columns{self._categorical()}"
         else:
             rows = f"{n_rows:,} images of {'x'.join(map(str, self.image_shape))}"
         if self.labels is None:

@@ -32,6 +32,10 @@ _HEADER_KEYS = {
 _HEADER_LABELS = {"label", "labels", "class", "target", "category", "y"}
 
 
+# Text under such a title is rarely a feature.
+USUAL_TITLES = _HEADER_KEYS | _HEADER_LABELS
+
+
 class Labels(NamedTuple):
     """Indices into the class names, int64 of shape (N,), -1 where unknown; and those names."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from latentmix.data.arrays import read_npy, read_npz
+from latentmix.data.columns import Said
 from latentmix.data.dataset import Dataset, plain_name
 from latentmix.data.datasets import DATASETS
 from latentmix.data.idx import is_idx, read_idx
@@ -15,10 +17,10 @@ from latentmix.data.idx_pack import is_idx_folder, read_idx_folder
 from latentmix.data.image_folder import read_image_folder
 from latentmix.data.labels import encode_values
 from latentmix.data.limits import read_file
-from latentmix.data.parquet import read_parquet
+from latentmix.data.parquet import ParquetFile, read_parquet
 from latentmix.data.pixels import FORMATS, convert_rows
 from latentmix.data.rows import as_rows
-from latentmix.data.tables import Table, read_csv
+from latentmix.data.tables import Table, read_csv, read_titles
 from latentmix.errors import FormatError, MissingError, ParameterError, did_you_mean
 
 _CHANNELS = (1, 3)
@@ -43,6 +45,7 @@ def load(
     channels: int | None = None,
     id_column: str | None = None,
     label_column: str | None = None,
+    columns: Mapping[str, Said] | None = None,
 ) -> Dataset:
     """Return a data set by its name, or read one from a path.
 
@@ -59,6 +62,10 @@ def load(
         Convert images to grey or RGB.
     id_column, label_column : str or None
         Titles of the columns of a table that hold row ids and labels.
+    columns : mapping, optional
+        What other columns of a table hold, by title: ``"continuous"``, ``"count"``, ``"binary"``,
+        ``"categorical"``, or a list of categories. Of those it leaves out, text that repeats is
+        categorical.
 
     Returns
     -------
@@ -85,7 +92,7 @@ def load(
     """
     _check_options(size, channels)
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
-        _refuse_columns(name_or_path, id_column, label_column)
+        _refuse_columns(name_or_path, id_column, label_column, columns)
         return _converted(DATASETS[name_or_path].read(), size, channels)
     path = Path(name_or_path).expanduser()
     if not path.exists():
@@ -96,12 +103,25 @@ def load(
         )
     read_table = _TABLES.get(path.suffix.lower())
     if read_table is not None and path.is_file():
-        table = read_table(path, id_column=id_column, label_column=label_column)
+        table = read_table(path, id_column=id_column, label_column=label_column, columns=columns)
         return _converted(_from_table(path, table), size, channels)
-    _refuse_columns(str(path), id_column, label_column)
+    _refuse_columns(str(path), id_column, label_column, columns)
     if path.is_dir() and not is_idx_folder(path):
         return _read_images(path, size, channels)
     return _converted(_read_arrays(path), size, channels)
+
+
+def titles_in(name_or_path: str | Path) -> tuple[str, ...]:
+    """Return the titles of a table's columns, none for what is no table's file."""
+    path = Path(name_or_path).expanduser()
+    if name_or_path in DATASETS or not path.is_file():
+        return ()
+    match path.suffix.lower():
+        case ".csv":
+            return read_titles(path)
+        case ".parquet":
+            return ParquetFile(path).titles
+    return ()
 
 
 def _read_arrays(path: Path) -> Dataset:
@@ -152,6 +172,7 @@ def _from_table(path: Path, table: Table) -> Dataset:
         class_names=() if table.labels is None else table.labels.class_names,
         row_ids=table.row_ids,
         feature_names=table.titles,
+        columns=table.columns,
     )
 
 
@@ -203,9 +224,9 @@ def _check_options(size: int | None, channels: int | None) -> None:
         )
 
 
-def _refuse_columns(source: str, id_column: str | None, label_column: str | None) -> None:
-    if id_column is not None or label_column is not None:
+def _refuse_columns(source: str, *options: str | Mapping[str, Said] | None) -> None:
+    if any(option is not None for option in options):
         raise ParameterError(
-            "data.id_column and data.label_column name columns of a CSV or Parquet file, and "
-            f"{source} is none. Leave them out."
+            "data.id_column, data.label_column and data.columns are of columns of a CSV or Parquet "
+            f"file, and {source} is none. Leave them out."
         )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from latentmix.data.coding import Coder, is_text
+from latentmix.data.columns import Column, Said
 from latentmix.data.labels import encode_names
 from latentmix.data.room import room_for
 from latentmix.data.rows import check_finite
-from latentmix.data.tables import Table, check_once, position
+from latentmix.data.tables import Table, check_once, held_by, position, said_of
 from latentmix.errors import InputError, MissingError
 
 ROWS_PER_BLOCK = 65_536
@@ -61,6 +63,15 @@ class ParquetFile:
             column = file.read(columns=[title]).column(title).to_pylist()
         return ["" if value is None else str(value) for value in column]
 
+    def holds_text(self, title: str) -> bool:
+        """Say whether a column holds text, or numbers for such."""
+        kind = str(self._types[title])
+        return kind.startswith(("string", "large_string", "dictionary"))
+
+    def holds_truth(self, title: str) -> bool:
+        """Say whether a column holds true and false."""
+        return str(self._types[title]) == "bool"
+
     def dtype_of(self, titles: Sequence[str]) -> np.dtype[Any]:
         """Return float32 where that holds the columns' digits, else float64."""
         kinds = {np.dtype(self._types[title].to_pandas_dtype()) for title in titles}
@@ -79,25 +90,64 @@ class ParquetFile:
             ) from error
 
 
-def read_parquet(path: Path, *, id_column: str | None, label_column: str | None) -> Table:
-    """Return the table of a Parquet file; parameters and errors are those of `read_csv`."""
+def read_parquet(
+    path: Path,
+    *,
+    id_column: str | None,
+    label_column: str | None,
+    columns: Mapping[str, Said] | None = None,
+) -> Table:
+    """Return the table of a Parquet file; parameters and errors are those of `read_csv`.
+
+    Its own types say which columns are text, and which hold truth values.
+    """
     file = ParquetFile(path)
     for option, title in (("id_column", id_column), ("label_column", label_column)):
         position(file.titles, option, title, path)
     titles = tuple(title for title in file.titles if title not in (id_column, label_column))
+    said = said_of(titles, columns, path)
     if not file.n_rows or not titles:
         raise InputError(
-            f"{path} has {file.n_rows} rows and {len(titles)} numeric columns. Expected at least "
+            f"{path} has {file.n_rows} rows and {len(titles)} columns of data. Expected at least "
             "one of each."
         )
-    dtype = file.dtype_of(titles)
-    X = room_for((file.n_rows, len(titles)), dtype, str(path))
-    row = 0
-    for block in file.blocks(titles, dtype):
-        X[row : row + len(block)] = block
-        row += len(block)
+    text = [
+        is_text(one) or (one is None and file.holds_text(title))
+        for title, one in zip(titles, said, strict=True)
+    ]
+    numeric = [title for title, is_one in zip(titles, text, strict=True) if not is_one]
+    X = room_for((file.n_rows, len(titles)), file.dtype_of(numeric), str(path))
+    _read_numbers(file, X, np.flatnonzero(~np.array(text)), numeric)
+    found = [
+        _read_texts(file, X[:, number], Coder(title, one, str(path))) if is_one else None
+        for number, (title, one, is_one) in enumerate(zip(titles, said, text, strict=True))
+    ]
     check_finite(X, str(path), titles)
+    if any(found):
+        pairs = zip(said, titles, strict=True)
+        said = [one or ("binary" if file.holds_truth(title) else None) for one, title in pairs]
     ids = None if id_column is None else tuple(file.texts(id_column))
     check_once(ids or (), f"{path}, column {id_column!r}", InputError)
     labels = None if label_column is None else encode_names(file.texts(label_column))
-    return Table(X, ids, labels, titles)
+    return Table(X, ids, labels, titles, held_by(found, said))
+
+
+def _read_numbers(file: ParquetFile, X: np.ndarray, at: np.ndarray, titles: list[str]) -> None:
+    """Fill in the columns of numbers, block by block."""
+    row = 0
+    for block in file.blocks(titles, X.dtype) if titles else ():
+        X[row : row + len(block), at] = block
+        row += len(block)
+
+
+def _read_texts(file: ParquetFile, positions: np.ndarray, code: Coder) -> Column:
+    """Fill in the positions of a column of text, and return what it holds."""
+    for row, text in enumerate(file.texts(code.title)):
+        try:
+            positions[row] = code(text)
+        except ValueError as error:
+            what = repr(text) if text else "no value"
+            raise InputError(
+                f"{file.path}, row {row}, column {code.title!r}: {what}. {error}."
+            ) from error
+    return code.settled(positions, file.n_rows)

@@ -60,7 +60,8 @@ def columns_of(declared: Declared, likelihood: str, X: Rows) -> tuple[Column, ..
         raise ParameterError(
             f"likelihood={likelihood!r} was given without columns, and X is {n_columns} columns of "
             "numbers, which do not say of what kind they are. Expected the kind of each, as "
-            f"columns=['continuous', 'count', ...], of {', '.join(map(repr, KINDS))}."
+            f"columns=['continuous', 'count', ...], of {', '.join(map(repr, KINDS))} "
+            "(of a table's file: data.columns)."
         )
     return tuple(_column(said[n], known[n], n, X) for n in range(n_columns))
 
@@ -96,10 +97,10 @@ def _check_categories(said: Any) -> None:
     listed = list(said) if isinstance(said, Sequence | np.ndarray) else []
     whole = all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in listed)
     one_kind = whole or all(isinstance(one, str) and one.strip() for one in listed)
-    if len(listed) < 2 or not one_kind or len(set(listed)) < len(listed):
+    if not listed or not one_kind or len(set(listed)) < len(listed):
         raise ParameterError(
-            f"columns holds {said!r}. Expected a kind ({', '.join(KINDS)}), or a list of two "
-            "categories or more, all text or all whole numbers, each once."
+            f"columns holds {said!r}. Expected a kind ({', '.join(KINDS)}), or a list of "
+            "categories, all text or all whole numbers, each once."
         )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from latentmix.data import Dataset, RowView, read_labels
+from latentmix.data import Dataset, Rows, RowView, read_labels
+from latentmix.data.columns import codes_of
 from latentmix.runs.opened import OpenRun, open_run, read_data, rows_for
 from latentmix.runs.parts import read_latents
 from latentmix.runs.request import sha256_of
@@ -62,9 +63,9 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
     }
 
 
-def _scored_rows(run: OpenRun, dataset: Dataset, X: np.ndarray) -> tuple[np.ndarray, str]:
+def _scored_rows(run: OpenRun, dataset: Dataset, X: Rows) -> tuple[np.ndarray, str]:
     """Return the numbers of the rows to score, and what they are: none the run has learned from."""
-    if sha256_of(X) == run.request["data"]["sha256"]:
+    if sha256_of(codes_of(X)[:]) == run.request["data"]["sha256"]:
         return read_latents(run.sealed)[1].test, "test"
     if dataset.fixed_split is not None:
         return dataset.fixed_split.test, "test"

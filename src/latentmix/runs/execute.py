@@ -185,7 +185,7 @@ def _models(
 ) -> tuple[list[LatentMixture], Latents]:
     """Return the recipe's model and then its siblings, fitted without labels; and the latents."""
     model = fit_model(request, parts, checkpoint, listener)
-    latents = encode(model, request.dataset.X, parts, request.seed)
+    latents = encode(model, request.dataset.rows, parts, request.seed)
     return [model, *_siblings(model, latents, request.recipe, listener)], latents
 
 
@@ -193,7 +193,7 @@ def _metrics(
     request: Request, models: Sequence[LatentMixture], latents: Latents, parts: Parts
 ) -> dict[str, Any]:
     """Return what metrics.json holds, but for warnings and the wall time."""
-    test = RowView(request.dataset.X, parts.numbers("test"))
+    test = RowView(request.dataset.rows, parts.numbers("test"))
     return {
         "format": 1,
         "data": {"name": request.dataset.name, "rows": parts.sizes()},
@@ -209,7 +209,7 @@ def fit_model(
     request: Request, parts: Parts, checkpoint: Checkpoint | None, listener: Listener
 ) -> LatentMixture:
     """Train the VAE and fit the recipe's mixture; no label is seen unless labels teach."""
-    X = request.dataset.X
+    X = request.dataset.rows
     names = parts.shown_names("train")
     teach = request.recipe.labels.teach and bool((names != "").any())
     model = model_of(request)
@@ -228,10 +228,13 @@ def fit_model(
 def model_of(request: Request) -> LatentMixture:
     """Return the recipe's model for the data, not fitted."""
     recipe, image_shape = request.recipe, request.dataset.image_shape
+    columns = request.dataset.columns
+    declared = None if columns is None else [list(c.categories) or c.kind for c in columns]
+    settings = {"likelihood": _likelihood(request), "columns": declared}
     mixture, refinement = asdict(recipe.mixture), asdict(recipe.refinement)
     warps = Warps(**asdict(recipe.warps))
     return LatentMixture(
-        vae=VAE(**{**recipe.vae.parameters(), "likelihood": _likelihood(request)}),
+        vae=VAE(**{**recipe.vae.parameters(), **settings}),
         mixture=GaussianMixture(**{**mixture, "n_components": n_components_of(request)}),
         refinement=Refinement(**refinement, warps=warps, image_shape=image_shape)
         if recipe.refinement.n_rounds
@@ -254,8 +257,20 @@ def _likelihood(request: Request) -> str:
     """Return the recipe's likelihood; 'auto' is Bernoulli for data declared in [0, 1].
 
     Images of floats within [0, 1] are intensities by convention, and count as declared.
+
+    Raises
+    ------
+    ParameterError
+        If a table is declared to be in [0, 1] whose columns differ.
     """
     recipe, dataset = request.recipe, request.dataset
+    if dataset.columns is not None:
+        if recipe.data.unit_interval:
+            raise ParameterError(
+                f"data.unit_interval=true declares all of {dataset.source} in [0, 1], and its "
+                "columns are of several kinds. Expected one or the other; leave it out."
+            )
+        return recipe.vae.likelihood
     if recipe.vae.likelihood != "auto" or dataset.X.dtype == np.uint8:
         return recipe.vae.likelihood
     inside = bool(dataset.X.min() >= 0 and dataset.X.max() <= 1)

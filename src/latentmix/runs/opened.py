@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from latentmix.data import Dataset, load
-from latentmix.data.tables import read_titles
+from latentmix.data import Dataset, Rows, load
+from latentmix.data.loading import titles_in
 from latentmix.errors import InputError, IntegrityError, RecipeError
 from latentmix.estimators import LatentMixture
 from latentmix.estimators.store import read_model
@@ -43,6 +41,21 @@ class OpenRun:
         names: list[str] | None = self.request["data"]["feature_names"]
         return names
 
+    @property
+    def columns(self) -> dict[str, str | list[str]]:
+        """What the table's columns hold, by title: a kind, or categories; none if all are numbers.
+
+        Runs of earlier versions knew numbers alone.
+        """
+        held = self.request["data"].get("columns") or ()
+        said = [column["categories"] or column["kind"] for column in held]
+        return dict(zip(self.feature_names or (), said, strict=False))
+
+    @property
+    def has_text(self) -> bool:
+        """Whether rows, and what is drawn, have text in them."""
+        return any(isinstance(said, list) for said in self.columns.values())
+
 
 def open_run(folder: Path) -> OpenRun:
     """Check and open a run folder.
@@ -69,15 +82,15 @@ def read_data(run: OpenRun, name_or_path: str) -> Dataset:
     """Read data as the run's recipe reads them; columns the data do not have are not asked for."""
     options = asdict(run.recipe.data)
     del options["unit_interval"]
-    path = Path(name_or_path).expanduser()
-    titles = read_titles(path) if path.suffix.lower() == ".csv" and path.is_file() else ()
+    titles = titles_in(name_or_path)
     for name in ("id_column", "label_column"):
         if options[name] not in titles:
             options[name] = None
-    return load(name_or_path, **options)
+    held = {title: said for title, said in run.columns.items() if title in titles}
+    return load(name_or_path, **{**options, "columns": held or None})
 
 
-def rows_for(run: OpenRun, dataset: Dataset) -> np.ndarray:
+def rows_for(run: OpenRun, dataset: Dataset) -> Rows:
     """Return the data set's rows in the run's order of columns, (N, D).
 
     Raises
@@ -96,13 +109,13 @@ def rows_for(run: OpenRun, dataset: Dataset) -> np.ndarray:
                 f"{dataset.source} {wrong}. Expected the {len(names)} columns that {run.path} was "
                 "trained on; add or drop columns."
             )
-        return dataset.X[:, [titles.index(name) for name in names]]
+        return dataset.of_columns([titles.index(name) for name in names])
     if dataset.image_shape != run.image_shape or dataset.X.shape[1] != n_features:
         raise InputError(
             f"{dataset.source} holds {_kind(dataset.image_shape, dataset.X.shape[1])}. Expected "
             f"{_kind(run.image_shape, n_features)}, as {run.path} was trained on."
         )
-    return dataset.X
+    return dataset.rows
 
 
 def _kind(image_shape: tuple[int, ...] | None, n_features: int) -> str:

@@ -23,6 +23,7 @@ from latentmix.errors import MissingError, RecipeError, did_you_mean, unknown_na
 _strict = ConfigDict(strict=True, extra="forbid")
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Kind = Literal["continuous", "count", "binary", "categorical"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -35,6 +36,7 @@ class DataSection:
     unit_interval: bool = False
     id_column: str | None = None
     label_column: str | None = None
+    columns: dict[str, Kind | Annotated[list[str], Field(min_length=1)]] | None = None
 
 
 @dataclass(frozen=True, config=_strict)
@@ -52,6 +54,8 @@ class VaeSection:
         "gaussian",
         "poisson",
         "negative-binomial",
+        "categorical",
+        "mixed",
     ]
     heads: Literal["linear", "relu"]
     kl_weight: NotNegative | Literal["auto"]

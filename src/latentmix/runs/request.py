@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from latentmix.data import Dataset, dataset_names, load, read_labels
+from latentmix.data.columns import Column
 from latentmix.errors import InputError, IntegrityError, MissingError, WriteError
 from latentmix.runs.recipe import Recipe, recipe_of
 from latentmix.storage.files import claim_folder, remove_cut_off, write_json
@@ -45,6 +47,7 @@ class Source:
             channels=section.channels,
             id_column=section.id_column,
             label_column=section.label_column,
+            columns=section.columns,
         )
         return dataset if self.labels is None else read_labels(self.labels, dataset)
 
@@ -81,11 +84,17 @@ def identity(request: Request) -> dict[str, Any]:
             "dtype": str(dataset.X.dtype),
             "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
             "feature_names": None if dataset.feature_names is None else list(dataset.feature_names),
+            "columns": None if dataset.columns is None else columns_record(dataset.columns),
             "has_ids": dataset.row_ids is not None,
             "sha256": sha256_of(dataset.X),
             "labels_sha256": None if dataset.labels is None else sha256_of(dataset.labels),
         },
     }
+
+
+def columns_record(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Return what columns hold as JSON has it."""
+    return [{"kind": column.kind, "categories": list(column.categories)} for column in columns]
 
 
 def sha256_of(array: np.ndarray) -> str:

@@ -74,6 +74,7 @@ def write_tables(
             "name": dataset.name,
             "recipe": recipe.name,
             "feature_names": None if names is None else list(names),
+            "categories": [list(column.categories) for column in dataset.columns or ()],
             "n_components": model.mixture_.n_components_,
             "latents": model.latents,
             **explained_variance(latents.train(model.latents)),
@@ -131,7 +132,7 @@ def _pca(train: np.ndarray) -> PCA:
 def _write_reconstructions(
     model: LatentMixture, dataset: Dataset, numbers: np.ndarray, path: Path
 ) -> None:
-    rows = dataset.X[numbers]
+    rows = dataset.rows[numbers]
     inputs = model.vae_.in_output_units(rows)
     outputs = model.reconstruct(rows)
     pairs = [
@@ -229,5 +230,5 @@ def _value_columns(n_features: int) -> list[str]:
     return [f"v{i}" for i in range(n_features)]
 
 
-def _short(values: Iterable[float]) -> list[str]:
-    return [f"{value:.4g}" for value in values]
+def _short(values: Iterable[float | str]) -> list[str]:
+    return [value if isinstance(value, str) else f"{value:.4g}" for value in values]
