@@ -37,6 +37,16 @@ ROWS = {
     "counts": RANDOM.poisson(two_kinds(2, 40)).astype(float),
 }
 ROWS["levels"] = ROWS["drawn bits"] = ROWS["intensities"]
+# Four columns of each kind, side by side.
+KINDS = ("continuous", "count", "binary", "categorical")
+ROWS["columns"] = np.hstack(
+    [
+        ROWS["numbers"][:, :4],
+        ROWS["counts"][:, 4:8],
+        RANDOM.binomial(1, two_kinds(0.05, 0.95)[:, 8:12]),
+        RANDOM.binomial(3, two_kinds(0.1, 0.9)[:, 12:]),
+    ]
+)
 
 # Rows outside a domain, and the sentence that refuses them.
 OUTSIDE = {
@@ -50,6 +60,10 @@ OUTSIDE = {
     ],
     "drawn bits": [
         (ROWS["numbers"], r"X holds values in \[-\S+, \S+\] but .* needs \[0, 1\]\. Rescale X"),
+    ],
+    "columns": [
+        (ROWS["columns"] + 0.5, r"X holds \S+\.\d+ .*column \d+, which is \w+\. Expected"),
+        (ROWS["columns"] - 1e6, r"X holds -\S+ .*column \d+, which is \w+\. Expected"),
     ],
     "levels": [
         (
@@ -70,10 +84,13 @@ ONE_EACH = [
 
 
 def vae(likelihood, **changes):
-    return VAE(likelihood=likelihood, **{**FAST, **changes})
+    columns = np.repeat(KINDS, 4).tolist() if likelihood == "mixed" else None
+    return VAE(likelihood=likelihood, columns=columns, **{**FAST, **changes})
 
 
 def rows_of(likelihood):
+    if likelihood == "categorical":
+        return np.tile(ROWS["columns"][:, 12:], 4)
     return ROWS[LIKELIHOODS[likelihood].domain]
 
 

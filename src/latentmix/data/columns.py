@@ -60,6 +60,7 @@ class TableRows:
         self.source, self.shape = source, source.shape
         self.columns = tuple(columns or (None,) * source.shape[1])
         self.titles = None if titles is None else tuple(titles)
+        self.has_categories = any(c is not None and c.kind == "categorical" for c in self.columns)
         self.has_text = any(column is not None and _is_text(column) for column in self.columns)
         self.dtype: np.dtype[Any] = np.dtype(object) if self.has_text else source.dtype
 
@@ -110,6 +111,12 @@ def has_text(rows: Rows) -> bool:
     """Say whether rows are those of a table with text in it."""
     table = table_of(rows)
     return table is not None and table.has_text
+
+
+def has_categories(rows: Rows) -> bool:
+    """Say whether rows are those of a table that itself says a column is categorical."""
+    table = table_of(rows)
+    return table is not None and table.has_categories
 
 
 def reads_as_number(text: str) -> bool:

@@ -15,14 +15,14 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows, RowView
-from latentmix.data.columns import Column, Said, has_text
+from latentmix.data.columns import Said
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.diagnosis import warn_of_network
 from latentmix.estimators.log_likelihood import LogLikelihoodMixin
-from latentmix.estimators.preparation import preparation_class, refuse_text
 from latentmix.estimators.saving import SaveMixin
-from latentmix.estimators.schema import check_declared, columns_of
-from latentmix.estimators.units import Preparation, mean_of
+from latentmix.estimators.schema import check_declared
+from latentmix.estimators.units import mean_of
+from latentmix.estimators.vae_inputs import VaeInputsMixin
 from latentmix.estimators.vae_online import OnlineVaeMixin
 from latentmix.estimators.validation import (
     check_choice,
@@ -36,9 +36,8 @@ from latentmix.estimators.validation import (
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.models import importance, inference
 from latentmix.models.likelihoods import LIKELIHOODS
-from latentmix.models.mlp import default_widths
 from latentmix.models.posteriors import HEADS, Posterior
-from latentmix.models.vae import Architecture, Network
+from latentmix.models.vae import Network
 from latentmix.training.events import Listener, all_of, nobody
 from latentmix.training.schedules import SCHEDULES
 from latentmix.training.shards import most_shard_rows
@@ -66,6 +65,7 @@ class Keeper(Protocol):
 class VAE(
     LogLikelihoodMixin,
     OnlineVaeMixin,
+    VaeInputsMixin,
     SaveMixin,
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
@@ -348,13 +348,6 @@ class VAE(
         return inference.draws(self.network_, rows, np.asarray(noise), function)
 
     @property
-    def log_jacobian_(self) -> float:
-        """What turns a density of prepared inputs into one of X, in nats."""
-        if LIKELIHOODS[self.likelihood_].measure != "density":
-            return 0.0
-        return -float(np.sum(np.log(self.scale_)))
-
-    @property
     def kl_weight_(self) -> float:
         """The KL term's weight in use, 'auto' resolved."""
         if self.kl_weight != "auto":
@@ -362,11 +355,6 @@ class VAE(
         if LIKELIHOODS[self.likelihood_].measure != "cross entropy":
             return 1.0
         return min(1.0, self.architecture_.n_features / FEATURES_FOR_FULL_KL)
-
-    @property
-    def likelihood_(self) -> str:
-        """The likelihood in use, 'auto' resolved."""
-        return self.architecture_.likelihood
 
     @property
     def _n_features_out(self) -> int:
@@ -383,12 +371,6 @@ class VAE(
 
     def _posterior(self, X: Any) -> Posterior[np.ndarray]:
         return inference.posterior(self.network_, self._validated(X))
-
-    def _validated(self, X: Any) -> Rows:
-        check_is_fitted(self, "architecture_")
-        X = check_readable(self, X, reset=False)
-        refuse_text(self.likelihood_, X)
-        return self._preparation.asked(X)
 
     def _checked(self, X: Any) -> tuple[Rows, int]:
         """Return the rows and the seed of a training that begins anew."""
@@ -419,58 +401,6 @@ class VAE(
         check_verbosity(self.verbose)
         for width in () if self.hidden_dims is None else self.hidden_dims:
             check_number("hidden_dims' width", width, kind=Integral, least=1)
-
-    def _told_by(self, X: Rows) -> tuple[str, tuple[Column, ...]]:
-        """Return the likelihood for X, 'auto' resolved, and what each column of a table holds."""
-        likelihood = self.likelihood
-        if likelihood == "auto":
-            likelihood = "bernoulli" if X.dtype == np.uint8 else "gaussian"
-            if self.columns is not None or has_text(X):
-                likelihood = "mixed"
-        if LIKELIHOODS[likelihood].domain != "columns":
-            return likelihood, ()
-        return likelihood, columns_of(self.columns, likelihood, X)
-
-    def _learn_units(self, X: Rows, likelihood: str, columns: tuple[Column, ...]) -> None:
-        """Settle the network's shape and the units of the prepared inputs."""
-        refuse_text(likelihood, X)
-        self.architecture_ = self._architecture(X.shape[1], likelihood, columns)
-        learned = preparation_class(likelihood).learned(likelihood, X, columns)
-        self.shift_, self.scale_ = learned.shift, learned.scale
-
-    def _architecture(
-        self, n_features: int, likelihood: str, columns: tuple[Column, ...]
-    ) -> Architecture:
-        # The encoder sees a bit for each category.
-        n_seen = sum(len(c.categories) or 1 for c in columns) if columns else n_features
-        widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_seen)
-        return Architecture(
-            n_features,
-            tuple(int(width) for width in widths),
-            int(self.latent_dim),
-            self.heads,
-            likelihood,
-            columns,
-        )
-
-    @property
-    def columns_(self) -> tuple[Column, ...]:
-        """What each column of a table holds; empty where the likelihood tells them all alike."""
-        return self.architecture_.columns
-
-    @property
-    def _preparation(self) -> Preparation:
-        likelihood = self.likelihood_
-        return preparation_class(likelihood)(likelihood, self.shift_, self.scale_, self.columns_)
-
-    def _prepared(self, X: Rows) -> Rows:
-        """Return what the network is trained on."""
-        refuse_text(self.likelihood_, X)
-        return self._preparation.rows(X)
-
-    def in_output_units(self, X: np.ndarray) -> np.ndarray:
-        """Return rows in the units of `inverse_transform`: to be shown beside reconstructions."""
-        return self._preparation.shown(X)
 
     def _held_out(self, X: Rows, seed: int) -> tuple[Rows, Rows | None]:
         """Return the rows to train on and those to judge by, if any are asked for."""

@@ -23,6 +23,7 @@ from latentmix.errors import InputError, ParameterError, unknown_name
 ROW_DTYPES = (np.float64, np.float32, np.uint8)
 
 # All the values of an array that is no matrix, which scikit-learn's sentence would give.
+_TEXT = re.compile(r"could not convert string to float: (.*)")
 _VALUES = re.compile(r":\narray=.*\.\n(?=Reshape)", re.DOTALL)
 
 
@@ -60,6 +61,12 @@ def _in_one_sentence(X: Any) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
+        text = _TEXT.search(str(error))
+        if text is not None:
+            raise InputError(
+                f"X holds the text {text[1]}. Expected numbers; drop columns of text, or fit a VAE "
+                "or LatentMixture, which take them as categories."
+            ) from error
         raise InputError(_VALUES.sub(f": its shape is {np.shape(X)}. ", str(error))) from error
 
 
