@@ -141,7 +141,7 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     ),
     "blank in csv": ("a.csv", b"a,b\n,2\n", r"row 0 \(line 2\), column 'a': a blank cell"),
     "NaN in csv": ("a.csv", b"a,b\n1,nan\n", "nan at row 0, column 'b'"),
-    "csv of a header alone": ("a.csv", b"a,b\n", "0 rows and 2 numeric columns"),
+    "csv of a header alone": ("a.csv", b"a,b\n", "0 rows and 2 columns of data"),
     "csv without a header": ("a.csv", b"1,2\n3,4\n", "begins with a line of numbers"),
     "csv with semicolons": ("a.csv", b"a;b\n1;2\n", "semicolons or tabs"),
     "csv with a title twice": ("a.csv", b"a,a\n1,2\n", "'a' stands more than once"),

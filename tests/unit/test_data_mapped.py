@@ -237,7 +237,7 @@ def test_parquet_is_a_table_with_ids_and_labels(tmp_path):
     ("columns", "options", "complaint"),
     [
         ({"a": [1.0, None]}, {}, "NaN or infinity: nan at row 1, column 'a'"),
-        ({"a": [1.0], "b": ["x"]}, {}, "numeric columns; convert or drop the others"),
+        ({"a": [1.0], "b": ["x"]}, {}, "1 different texts in 1 rows. Expected categories, which"),
         ({"a": np.zeros(0)}, {}, "has 0 rows"),
         ({"a": [1.0]}, {"label_column": "b"}, "label_column='b' is no column"),
         ({"a": [1.0, 2], "b": ["x", "x"]}, {"id_column": "b"}, "'x' stands more than once"),

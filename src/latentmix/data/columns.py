@@ -78,7 +78,7 @@ class TableRows:
 
 
 def in_words(positions: np.ndarray, columns: Sequence[Column | None]) -> np.ndarray:
-    """Return rows (B, D) with categories in place of positions: objects where any is text."""
+    """Return rows (..., D) with categories in place of positions: objects where any is text."""
     coded = [
         (number, column)
         for number, column in enumerate(columns)
@@ -89,7 +89,7 @@ def in_words(positions: np.ndarray, columns: Sequence[Column | None]) -> np.ndar
     words = positions.astype(object if any(_is_text(c) for _, c in coded) else positions.dtype)
     for number, column in coded:
         categories = np.array(column.categories, dtype=object)
-        words[:, number] = categories[positions[:, number].astype(int)]
+        words[..., number] = categories[positions[..., number].astype(int)]
     return words
 
 

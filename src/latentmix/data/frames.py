@@ -91,15 +91,16 @@ def _coded(column: Any, where: str) -> tuple[np.ndarray, Column | None]:
         values = np.char.decode(values, "utf-8")
     if values.dtype.kind in "iuf" and not _is_category(column):
         return values.astype(np.float64), None
-    _check_there(np.array([_is_missing(value) for value in values.tolist()]), values, where)
     kinds = {type(value) for value in values.tolist()}
     if kinds <= {bool, np.bool_}:
         return values.astype(np.float64), Column("binary")
-    if str in kinds or _is_category(column):
+    if any(issubclass(kind, str) for kind in kinds) or _is_category(column):
+        _check_there(values, where)
         return _by_category(values, where)
     try:
         return values.astype(np.float64), None
     except (TypeError, ValueError) as error:
+        _check_there(values, where)
         kind = min(kind.__name__ for kind in kinds)
         raise InputError(
             f"X holds values of type {kind} in {where}. Expected numbers, text or truth values; "
@@ -145,8 +146,9 @@ def _is_missing(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _check_there(missing: np.ndarray, values: np.ndarray, where: str) -> None:
+def _check_there(values: np.ndarray, where: str) -> None:
     """Refuse missing values and blank text, saying where the first stands."""
+    missing = np.array([_is_missing(value) for value in values.tolist()])
     if missing.any():
         row = int(missing.argmax())
         raise InputError(
