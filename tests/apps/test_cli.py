@@ -88,6 +88,38 @@ def test_a_table_is_drawn_too(latentmix, small, tmp_path):
     assert_one_clear_line(code, 2, err)
 
 
+def test_a_table_with_text_is_clustered_and_drawn_in_its_own_words(latentmix, small, tmp_path):
+    rng = np.random.RandomState(0)
+    kinds = np.arange(90) % 3
+    lines = [
+        f"{6 * kind + rng.randn():.3f},{rng.poisson(2 + 9 * kind)},{['red', 'lime', 'blue'][kind]}"
+        for kind in kinds
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["size,visits,colour", *lines]) + "\n")
+    columns = ("--set", 'data.columns={visits = "count"}')
+    args = ("run", tmp_path / "t.csv", *small, *columns, "--out", tmp_path / "run")
+    code, out, err = latentmix(*args)
+    assert (code, err) == (0, [])
+    assert "Read 90 rows of 3 columns (1 categorical: colour), no labels" in out[1]
+    code, _, _ = latentmix("sample", tmp_path / "run", "-o", tmp_path / "new.csv", "-n", 40)
+    drawn = table(tmp_path / "new.csv")
+    assert code == 0 and {row["colour"] for row in drawn} <= {"red", "lime", "blue"}
+    assert all(row["visits"].isdigit() for row in drawn)
+    code, _, _ = latentmix(
+        "predict", tmp_path / "run", tmp_path / "t.csv", "-o", tmp_path / "p.csv"
+    )
+    assert code == 0 and len(table(tmp_path / "p.csv")) == 90
+    (tmp_path / "u.csv").write_text("size,visits,colour\n1,2,violet\n")
+    code, _, err = latentmix("predict", tmp_path / "run", tmp_path / "u.csv", "-o", tmp_path / "q")
+    assert_one_clear_line(code, 65, err)
+    code, _, err = latentmix("sample", tmp_path / "run", "-o", tmp_path / "new.npy")
+    assert_one_clear_line(code, 2, err)
+    (tmp_path / "m.csv").write_text("size,colour\n1,red\n2,3\n3,red\n4,red\n")
+    code, _, err = latentmix("run", tmp_path / "m.csv", "--out", tmp_path / "other")
+    assert_one_clear_line(code, 65, err)
+    assert "data.columns={colour" in err[0] and not (tmp_path / "other").exists()
+
+
 def test_predict_writes_a_line_a_row(latentmix, run_folder, shapes_file, shapes, tmp_path):
     code, _, _ = latentmix("predict", run_folder, shapes_file, "-o", tmp_path / "found.csv")
     rows = table(tmp_path / "found.csv")
