@@ -76,3 +76,16 @@ def test_the_page_on_training_a_vae_runs():
     assert scope["ended"].stop_reason_ == "listener"
     assert len(scope["online"].history_) == 3
     assert scope["best"] in scope["several"]
+
+
+def test_the_page_on_likelihoods_runs():
+    page = DOCS / "models" / "likelihoods.md"
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, page.name, "exec"), scope)
+    assert [column.kind for column in scope["vae"].columns_] == [
+        "continuous",
+        "count",
+        "categorical",
+    ]
+    assert set(scope["vae"].sample(20)[:, 2]) <= {"blue", "red"}
