@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas
 import pytest
 
 import latentmix
@@ -105,6 +106,15 @@ def test_other_files_are_read_by_the_runs_categories(run, table_file, tmp_path):
     assert [[row[name] for name in names] for row in found] == [
         [row[name] for name in names] for row in expected
     ]
+
+
+def test_a_parquet_file_is_read_by_them_too(run, table_file, tmp_path):
+    pytest.importorskip("pyarrow")
+    pandas.read_csv(table_file).iloc[5:8].to_parquet(tmp_path / "some.parquet")
+    predict_run(run, str(table_file), tmp_path / "all.csv")
+    predict_run(run, str(tmp_path / "some.parquet"), tmp_path / "some.csv")
+    found = [{**row, "row": ""} for row in read(tmp_path / "some.csv")]
+    assert found == [{**row, "row": ""} for row in read(tmp_path / "all.csv")[5:8]]
 
 
 def test_an_unseen_category_is_one_sentence_and_nothing_is_written(run, tmp_path):

@@ -114,6 +114,15 @@ def test_a_column_too_many_is_named(run_of_table, tmp_path):
         evaluate_run(run_of_table, str(path))
 
 
+def test_text_in_a_column_of_numbers_is_said_where_it_stands(run_of_table, tmp_path):
+    path = tmp_path / "text.csv"
+    path.write_text(",".join(TITLES) + "\n" + "low,2,3,4\n" * 4)
+    with pytest.raises(
+        InputError, match=r"row 0 \(line 2\), column 'length': 'low'. Expected a num"
+    ):
+        evaluate_run(run_of_table, str(path))
+
+
 def test_its_own_table_is_scored_on_the_test_rows(run_of_table, table_file):
     scores = evaluate_run(run_of_table, str(table_file))
     metrics = json.loads((run_of_table / "metrics.json").read_text())

@@ -43,13 +43,16 @@ class OpenRun:
 
     @property
     def columns(self) -> dict[str, str | list[str]]:
-        """What the table's columns hold, by title: a kind, or categories; none if all are numbers.
+        """What the table's columns hold, by title: a kind, or a list of categories.
 
         Runs of earlier versions knew numbers alone.
         """
-        held = self.request["data"].get("columns") or ()
+        names = self.feature_names or ()
+        held = self.request["data"].get("columns")
+        if held is None:
+            return dict.fromkeys(names, "continuous")
         said = [column["categories"] or column["kind"] for column in held]
-        return dict(zip(self.feature_names or (), said, strict=False))
+        return dict(zip(names, said, strict=True))
 
     @property
     def has_text(self) -> bool:
