@@ -80,7 +80,8 @@ class VAE(
     ----------
     hidden_dims : sequence of int, optional
         Widths of the encoder's hidden layers; the decoder has them in reverse without the
-        first. None: D, D/2, D/4, D/8 for D features, clipped to [16, 1024].
+        first. None: D, D/2, D/4, D/8 for D features, clipped to [16, 1024]; a category counts as
+        a feature.
     latent_dim : int, default=12
         Latent dimensions, L.
     likelihood : str, default='auto'
