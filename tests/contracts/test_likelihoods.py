@@ -1,6 +1,7 @@
 """Whatever likelihood a VAE has: it learns, answers, is kept, and refuses rows it does not tell."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn.base import clone
 import latentmix
 from latentmix import VAE, LatentMixture, Refinement, fit_together
 from latentmix.data import Dataset
+from latentmix.data.columns import Column
 from latentmix.errors import InputError
 from latentmix.estimators.preparation import PREPARATIONS
 from latentmix.models.likelihoods import LIKELIHOODS
@@ -245,6 +247,13 @@ def test_what_is_no_density_is_the_same_in_all_units(fitted):
 def test_a_run_has_it_and_its_model_answers(carry_out, tmp_path, likelihood):
     X = rows_of(likelihood)
     dataset = Dataset("rows", "rows of two kinds", X, image_shape=(4, 4))
+    if likelihood == "mixed":
+        codes = tuple(map(str, range(4)))
+        held = tuple(
+            Column(kind, codes if kind == "categorical" else ())
+            for kind in np.repeat(KINDS, 4).tolist()
+        )
+        dataset = replace(dataset, image_shape=None, columns=held)
     settings = ("mixture.n_components=2", "report.n_components=[2]", "vae.max_epochs=3")
     metrics = carry_out(
         tmp_path / "run", f"vae.likelihood={likelihood}", *settings, dataset=dataset
