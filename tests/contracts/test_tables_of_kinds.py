@@ -272,6 +272,12 @@ def test_text_is_for_likelihoods_that_tell_columns_apart(table):
         GaussianMixture(2).fit(table)
 
 
+def test_dates_are_no_numbers(table):
+    dates = table.assign(age=pd.Timestamp("2020-01-01"))
+    with pytest.raises(InputError, match=r"values of type datetime64\S+ in column 'age'"):
+        VAE(**FAST).fit(dates)
+
+
 def test_other_columns_are_refused(fitted, table):
     with pytest.raises(InputError, match="feature names"):
         fitted.transform(table[["visits", "age", "smokes", "colour"]])

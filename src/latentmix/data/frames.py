@@ -98,10 +98,12 @@ def _coded(column: Any, where: str) -> tuple[np.ndarray, Column | None]:
         _check_there(values, where)
         return _by_category(values, where)
     try:
+        if values.dtype.kind not in "bO":  # NumPy makes numbers of dates, too
+            raise TypeError(f"{values.dtype} is no type of numbers")
         return values.astype(np.float64), None
     except (TypeError, ValueError) as error:
         _check_there(values, where)
-        kind = min(kind.__name__ for kind in kinds)
+        kind = values.dtype if values.dtype.kind != "O" else min(kind.__name__ for kind in kinds)
         raise InputError(
             f"X holds values of type {kind} in {where}. Expected numbers, text or truth values; "
             "convert them."
