@@ -16,9 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentmix.data import load
-from latentmix.models.mlp import default_widths
 from latentmix.models.named_tensors import to_tensors
-from latentmix.models.vae import Architecture, Network
+from latentmix.models.vae import Architecture, Network, default_widths
 from latentmix.runs.recipe import load_recipe
 from latentmix.training.shards import Feed, most_shard_rows
 from latentmix.training.vae_loop import SECONDS_PER_CALL, start

@@ -120,6 +120,20 @@ def test_a_table_with_text_is_clustered_and_drawn_in_its_own_words(latentmix, sm
     assert "data.columns={colour" in err[0] and not (tmp_path / "other").exists()
 
 
+def test_convolutions_are_for_images_alone(latentmix, small, shapes_file, tmp_path):
+    settings = [*small, "--set", "vae.channels=[4]"]
+    assert latentmix("run", shapes_file, *settings, "--out", tmp_path / "run")[0] == 0
+    kept = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
+    assert kept["vae"]["architecture"]["channels"] == [4]
+    path = tmp_path / "table.csv"
+    rows = np.random.RandomState(0).normal(size=(60, 3))
+    np.savetxt(path, rows, delimiter=",", header="a,b,c", comments="")
+    code, _, err = latentmix("run", path, *settings, "--out", tmp_path / "refused")
+    assert_one_clear_line(code, 65, err)
+    assert "vae.channels=[4] asks for convolutions, but" in err[0]
+    assert not (tmp_path / "refused").exists()
+
+
 def test_predict_writes_a_line_a_row(latentmix, run_folder, shapes_file, shapes, tmp_path):
     code, _, _ = latentmix("predict", run_folder, shapes_file, "-o", tmp_path / "found.csv")
     rows = table(tmp_path / "found.csv")

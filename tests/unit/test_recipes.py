@@ -332,8 +332,8 @@ def test_the_quick_recipe_trains_as_the_vae_does_by_default():
     assert ours["hidden_dims"] == "auto"
     ours["hidden_dims"] = None  # the estimator's word for it
     theirs = VAE().get_params()
-    # A run has its own seed, validation rows and progress, and its data say what columns hold.
-    for name in ("random_state", "validation_fraction", "verbose", "columns"):
+    # A run has its own seed, validation rows and progress, and its data say what rows are.
+    for name in ("random_state", "validation_fraction", "verbose", "columns", "image_shape"):
         del theirs[name]
     assert ours == theirs
 

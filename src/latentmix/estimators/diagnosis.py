@@ -12,7 +12,7 @@ from latentmix.data import Rows
 from latentmix.errors import TrainingWarning
 from latentmix.metrics import active_dimensions
 from latentmix.models import inference
-from latentmix.models.mlp import Trunk
+from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.posteriors import Posterior
 from latentmix.models.vae import Network, prepare
 
@@ -70,10 +70,16 @@ def _dead_layer(vae: Any, rows: np.ndarray, posterior: Posterior[np.ndarray]) ->
 
 
 def _live_shares(trunk: Trunk, x: np.ndarray) -> list[float]:
-    """Return the share of each layer's units that are active for some row; in NumPy, uncompiled."""
+    """Return the share of each layer's units that are active for some row.
+
+    Dense layers are taken in NumPy, which compiles nothing.
+    """
     shares = []
     for layer in trunk.layers:
-        x = np.maximum(x @ np.asarray(layer.weight) + np.asarray(layer.bias), 0.0)
+        if isinstance(layer, Dense):
+            x = np.maximum(x @ np.asarray(layer.weight) + np.asarray(layer.bias), 0.0)
+        else:
+            x = np.maximum(np.asarray(layer(jnp.asarray(x))), 0.0)
         shares.append(float((x > 0).any(axis=0).mean()))
     return shares
 

@@ -20,7 +20,6 @@ is VaDE as it was published: the recipe `vade`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol, Self, TypeVar
@@ -29,13 +28,13 @@ import jax
 import numpy as np
 
 from latentmix.data import Rows
-from latentmix.errors import ParameterError
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.mixture import STARTS
 from latentmix.estimators.refinement import GROUPS, Refinement
 from latentmix.estimators.teacher import groups_of, importance_of, mixture_of
 from latentmix.estimators.vae import VAE, Keeper, nowhere
+from latentmix.estimators.validation import check_image_shape
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.kernels.warp import Warps
 from latentmix.models.priors import MixturePrior, StandardNormal
@@ -158,7 +157,8 @@ def refined(
     InputError, ParameterError
         As :meth:`VAE.fit` does, and if `image_shape` is not that of a row.
     """
-    _check_image_shape(how, X.shape[1])
+    if how.image_shape is not None:
+        check_image_shape("warps need", how.image_shape, X.shape[1])
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=(how.n_rounds, 2))
     if vae.verbose:
         around = around._replace(listener=all_of(print_epoch, around.listener))
@@ -242,11 +242,3 @@ def _trained(
     vae.history_ = [*vae.history_, *map(course.of, training.history)]
     vae.best_epoch_ = len(vae.history_)
     return prior
-
-
-def _check_image_shape(how: Refinement, n_features: int) -> None:
-    if how.image_shape is not None and math.prod(how.image_shape) != n_features:
-        raise ParameterError(
-            f"image_shape={tuple(how.image_shape)} has {math.prod(how.image_shape)} values but X "
-            f"has {n_features} features. Give the shape of one row's image, or None for a table."
-        )

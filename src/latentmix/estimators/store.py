@@ -9,7 +9,7 @@ manifest.json         size and SHA-256 of each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,9 @@ from latentmix.storage.manifest import Sealed, open_sealed, seal
 
 # More hidden layers than anybody trains here are a damaged or hostile file.
 MOST_LAYERS = 64
+
+# Parameters of a VAE that are several whole numbers.
+_TUPLES = ("hidden_dims", "channels", "image_shape")
 
 _MIXTURES: Final[dict[str, type[MixtureEstimator]]] = {
     kind.__name__: kind for kind in (GaussianMixture, BernoulliMixture, PoissonMixture)
@@ -186,8 +189,8 @@ def _plain(model: Model) -> dict[str, Any]:
             parameters[name] = None
         elif isinstance(value, np.generic):
             parameters[name] = value.item()
-        elif name == "hidden_dims" and value is not None:
-            parameters[name] = [int(width) for width in value]
+        elif name in _TUPLES and value is not None:
+            parameters[name] = [int(number) for number in value]
         elif name == "columns" and value is not None:
             parameters[name] = _plain_columns(value)
     return parameters
@@ -231,22 +234,17 @@ def _read_refinement(stored: dict[str, Any] | None) -> Refinement | None:
     """Return it again; models of earlier versions have none."""
     if stored is None:
         return None
-    lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
-    return Refinement(**{**stored, **lists})
+    return Refinement(**_with_tuples(stored, stored))
 
 
 def _read_vae(sealed: Sealed, prefix: str, record: dict[str, Any]) -> VAE:
     stored = record["vae"]
-    vae = VAE(**stored["parameters"])
-    if vae.hidden_dims is not None:
-        vae.hidden_dims = tuple(vae.hidden_dims)
+    vae = VAE(**_with_tuples(stored["parameters"], _TUPLES))
     vae.columns = _read_columns(vae.columns)
-    shape = stored["architecture"]
+    shape = _with_tuples(stored["architecture"], _TUPLES)
     # Models of earlier versions tell all columns alike.
     columns = tuple(Column(kind, tuple(names)) for kind, names in shape.get("columns", ()))
-    architecture = Architecture(
-        **{**shape, "hidden_dims": tuple(shape["hidden_dims"]), "columns": columns}
-    )
+    architecture = Architecture(**{**shape, "columns": columns})
     _check_columns(architecture)
     tensors = sealed.tensors(f"{prefix}vae.safetensors")
     vae.shift_, vae.scale_ = tensors.pop("units.shift"), tensors.pop("units.scale")
@@ -255,6 +253,12 @@ def _read_vae(sealed: Sealed, prefix: str, record: dict[str, Any]) -> VAE:
     vae.history_ = []
     _set_features(vae, architecture.n_features, record)
     return vae
+
+
+def _with_tuples(values: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return values with some lists, JSON's, as tuples."""
+    tuples = {name: tuple(values[name]) for name in names if isinstance(values.get(name), list)}
+    return {**values, **tuples}
 
 
 def _shapes_of(architecture: Architecture) -> Network:

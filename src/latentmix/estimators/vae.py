@@ -71,7 +71,7 @@ class VAE(
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """Variational autoencoder with fully connected layers, trained with Adam under XLA.
+    """Variational autoencoder, dense or convolutional, trained with Adam under XLA.
 
     x ~ likelihood(decoder(z)), z ~ N(0, I_L); the encoder gives q(z|x) = N(mean, sigma^2).
     The loss is reconstruction + kl_weight * KL, in nats, summed over features and dimensions.
@@ -80,8 +80,13 @@ class VAE(
     ----------
     hidden_dims : sequence of int, optional
         Widths of the encoder's hidden layers; the decoder has them in reverse without the
-        first. None: D, D/2, D/4, D/8 for D features, clipped to [16, 1024]; a category counts as
-        a feature.
+        first. None: D, D/2, D/4, D/8 for D features, clipped to [16, 1024], where a category
+        counts as a feature, and a single one of 256 after convolutions.
+    channels : sequence of int, optional
+        Channels of convolutions before the encoder's hidden layers, each of which halves the
+        sides of the image, such as (16, 32); the decoder goes the same way back. None: none.
+    image_shape : tuple of int, optional
+        (height, width) or (height, width, channels) of a row; needed for convolutions.
     latent_dim : int, default=12
         Latent dimensions, L.
     likelihood : str, default='auto'
@@ -165,6 +170,8 @@ class VAE(
         self,
         *,
         hidden_dims: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
+        image_shape: Sequence[int] | None = None,
         latent_dim: int = 12,
         likelihood: str = "auto",
         columns: Mapping[str | int, Said] | Sequence[Said] | None = None,
@@ -184,6 +191,8 @@ class VAE(
         random_state: Any = None,
     ) -> None:
         self.hidden_dims = hidden_dims
+        self.channels = channels
+        self.image_shape = image_shape
         self.latent_dim = latent_dim
         self.likelihood = likelihood
         self.columns = columns
@@ -400,8 +409,9 @@ class VAE(
         if self.validation_fraction is not None:
             check_number("validation_fraction", self.validation_fraction, above=0, most=1)
         check_verbosity(self.verbose)
-        for width in () if self.hidden_dims is None else self.hidden_dims:
-            check_number("hidden_dims' width", width, kind=Integral, least=1)
+        for name in ("hidden_dims", "channels"):
+            for each in () if getattr(self, name) is None else getattr(self, name):
+                check_number(f"{name}' number", each, kind=Integral, least=1)
 
     def _held_out(self, X: Rows, seed: int) -> tuple[Rows, Rows | None]:
         """Return the rows to train on and those to judge by, if any are asked for."""

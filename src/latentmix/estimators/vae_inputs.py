@@ -9,13 +9,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows
 from latentmix.data.columns import Column, has_categories
+from latentmix.errors import ParameterError
 from latentmix.estimators.preparation import preparation_class, refuse_text
 from latentmix.estimators.schema import columns_of
 from latentmix.estimators.units import Preparation
-from latentmix.estimators.validation import check_readable
+from latentmix.estimators.validation import check_image_shape, check_readable
 from latentmix.models.likelihoods import LIKELIHOODS
-from latentmix.models.mlp import default_widths
-from latentmix.models.vae import Architecture
+from latentmix.models.vae import Architecture, default_widths
 
 
 class VaeInputsMixin:
@@ -73,16 +73,27 @@ class VaeInputsMixin:
     def _architecture(
         self: Any, n_features: int, likelihood: str, columns: tuple[Column, ...]
     ) -> Architecture:
+        channels = () if self.channels is None else tuple(map(int, self.channels))
+        shape = self.image_shape if channels else ()
+        if channels and columns:
+            raise ParameterError(
+                f"channels={channels} need images, but likelihood={likelihood!r} tells of a "
+                "table's columns. Leave channels out, or give another likelihood."
+            )
+        if channels:
+            check_image_shape("channels need", shape, n_features)
         # The encoder sees a bit for each category.
         n_seen = sum(len(c.categories) or 1 for c in columns) if columns else n_features
-        widths = self.hidden_dims if self.hidden_dims is not None else default_widths(n_seen)
+        widths = self.hidden_dims
         return Architecture(
             n_features,
-            tuple(int(width) for width in widths),
+            tuple(map(int, default_widths(n_seen, channels) if widths is None else widths)),
             int(self.latent_dim),
             self.heads,
             likelihood,
             columns,
+            channels,
+            tuple(map(int, shape or ())),
         )
 
     @property

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -143,6 +144,21 @@ def check_number(
     valid = valid and (most is None or value <= most)  # type: ignore[operator]
     if not (valid and np.isfinite(float(value))):  # type: ignore[arg-type]
         raise ParameterError(f"{parameter}={value!r} is out of range. Expected {what} {bound}.")
+
+
+def check_image_shape(who_needs: str, image_shape: Sequence[int] | None, n_features: int) -> None:
+    """Refuse a shape, (height, width) or (height, width, channels), that is not that of a row."""
+    if image_shape is None:
+        raise ParameterError(
+            f"{who_needs} images, but image_shape=None. Give the shape of a row's image, such as "
+            "image_shape=(28, 28)."
+        )
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or math.prod(shape) != n_features:
+        raise ParameterError(
+            f"image_shape={shape} has {math.prod(shape)} values but X has {n_features} features. "
+            "Give the shape of one row's image, (height, width) or (height, width, channels)."
+        )
 
 
 def check_flag(parameter: str, value: object) -> None:

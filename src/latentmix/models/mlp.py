@@ -1,26 +1,17 @@
-"""Fully connected encoder and decoder trunks.
+"""Encoder and decoder trunks, and the dense layers that they are made of.
 
-The seed's widths for D inputs are D, D/2, D/4, D/8 (784-392-196-98 for MNIST), the decoder
-the same in reverse, ending in D outputs: 98-196-392-784.
+A decoder's widths are the encoder's in reverse: 784-392-196-98, and 98-196-392-784 for the seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-SMALLEST_WIDTH, LARGEST_WIDTH = 16, 1024
-
-
-def default_widths(n_features: int) -> tuple[int, ...]:
-    """Return the encoder's hidden widths D, D/2, D/4, D/8, clipped to [16, 1024]."""
-    return tuple(
-        min(max(n_features // divisor, SMALLEST_WIDTH), LARGEST_WIDTH) for divisor in (1, 2, 4, 8)
-    )
 
 
 class Dense(eqx.Module):
@@ -97,22 +88,60 @@ def _kept(array: Array) -> Array:
 affine.defvjp(_forward, _backward)
 
 
+class Layer(Protocol):
+    """An affine function of rows: dense, or a convolution."""
+
+    bias: Array
+
+    def __call__(self, x: Float[Array, "B I"]) -> Float[Array, "B O"]:
+        """Return what it makes of each row."""
+        ...
+
+
 class Trunk(eqx.Module):
-    """Dense layers with a ReLU after each: the hidden part of an encoder or a decoder."""
+    """Layers with a ReLU after each: the hidden part of an encoder or a decoder."""
 
-    layers: tuple[Dense, ...]
-
-    def __init__(self, n_inputs: int, widths: Sequence[int], key: Array) -> None:
-        """Build one layer for each width."""
-        sizes = [n_inputs, *widths]
-        keys = jax.random.split(key, len(widths))
-        self.layers = tuple(
-            Dense(inputs, outputs, layer_key, gain=2.0)
-            for inputs, outputs, layer_key in zip(sizes, sizes[1:], keys, strict=False)
-        )
+    layers: tuple[Layer, ...]
 
     def __call__(self, x: Float[Array, "B I"]) -> Float[Array, "B O"]:
         """Return the last layer's activations."""
         for layer in self.layers:
             x = jax.nn.relu(layer(x))
         return x
+
+
+class Trunks(NamedTuple):
+    """The encoder but for its heads, and the decoder with its last layer, which has no ReLU."""
+
+    encoder: Trunk
+    decoder: Trunk
+    output: Layer
+
+
+def dense_layers(n_inputs: int, widths: Sequence[int], key: Array) -> tuple[Dense, ...]:
+    """Return a layer for each width, to have a ReLU after it."""
+    sizes = [n_inputs, *widths]
+    keys = jax.random.split(key, len(widths))
+    return tuple(
+        Dense(inputs, outputs, layer_key, gain=2.0)
+        for inputs, outputs, layer_key in zip(sizes, sizes[1:], keys, strict=False)
+    )
+
+
+def dense_trunks(
+    sizes: tuple[int, int], widths: Sequence[int], latent_dim: int, keys: Array, *, gain: float
+) -> Trunks:
+    """Return an encoder of these widths and a decoder of the same in reverse.
+
+    Sizes are those of what the encoder sees and of what the decoder tells, as a rule D and D.
+
+    The encoder's first hidden layer is as wide as the data: the decoder's output, drawn with
+    `gain`, stands in its place. Keys are (3,): of the encoder, the decoder and the output.
+    """
+    n_seen, n_told = sizes
+    back = tuple(reversed(widths[1:])) + tuple(widths[:1]) * (len(widths) == 1)
+    return Trunks(
+        Trunk(dense_layers(n_seen, widths, keys[0])),
+        Trunk(dense_layers(latent_dim, back, keys[1])),
+        Dense(back[-1], n_told, keys[2], gain=gain),
+    )

@@ -6,6 +6,7 @@ from the encoder (Kingma and Welling 2014). Terms stay per row until the caller 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, NamedTuple
 
 import equinox as eqx
@@ -17,14 +18,22 @@ from jaxtyping import Array, Float
 from latentmix.data.columns import Column
 from latentmix.kernels.elbo import reparameterise
 from latentmix.models.arrays import ArrayT
+from latentmix.models.convolution import convolutional_trunks
 from latentmix.models.likelihoods import Likelihood, likelihood_of
-from latentmix.models.mlp import Dense, Trunk
+from latentmix.models.mlp import Layer, Trunk, Trunks, dense_trunks
 from latentmix.models.posteriors import HEADS, Heads, Posterior
 from latentmix.models.priors import MixturePrior, StandardNormal
 
+# The widths of hidden layers that nobody chose: between these, and after convolutions.
+SMALLEST_WIDTH, LARGEST_WIDTH = 16, 1024
+WIDTHS_AFTER_CONVOLUTIONS = (256,)
+
 
 class Architecture(NamedTuple):
-    """All that is needed to build an untrained network of the same shape again."""
+    """All that is needed to build an untrained network of the same shape again.
+
+    With `channels`, convolutions on images of that shape stand before the dense layers.
+    """
 
     n_features: int
     hidden_dims: tuple[int, ...]
@@ -33,6 +42,17 @@ class Architecture(NamedTuple):
     likelihood: str
     # What each column holds, where the likelihood tells them apart.
     columns: tuple[Column, ...] = ()
+    channels: tuple[int, ...] = ()
+    image_shape: tuple[int, ...] = ()
+
+
+def default_widths(n_features: int, channels: Sequence[int] = ()) -> tuple[int, ...]:
+    """Return the encoder's hidden widths: the seed's D, D/2, D/4, D/8 clipped to [16, 1024]."""
+    if channels:
+        return WIDTHS_AFTER_CONVOLUTIONS
+    return tuple(
+        min(max(n_features // divisor, SMALLEST_WIDTH), LARGEST_WIDTH) for divisor in (1, 2, 4, 8)
+    )
 
 
 class Terms(NamedTuple, Generic[ArrayT]):
@@ -60,7 +80,7 @@ class Network(eqx.Module):
     encoder: Trunk
     heads: Heads
     decoder: Trunk
-    output: Dense
+    output: Layer
     likelihood: Likelihood
     prior: StandardNormal | MixturePrior
 
@@ -69,22 +89,15 @@ class Network(eqx.Module):
     ) -> None:
         """Draw an untrained network; `feature_means` are those of the prepared inputs."""
         keys = jax.random.split(key, 4)
-        widths = architecture.hidden_dims
-        latent_dim = architecture.latent_dim
+        widths, latent_dim = architecture.hidden_dims, architecture.latent_dim
         means = jnp.asarray(feature_means, jnp.float32)
-        likelihood = likelihood_of(architecture.likelihood, means, architecture.columns)
-        seen = jax.eval_shape(likelihood.encoded, means[None])
-        self.encoder = Trunk(seen.shape[1], widths, keys[0])
-        self.heads = HEADS[architecture.heads](widths[-1], latent_dim, keys[1])
-        # The encoder's first hidden layer is as wide as the data: the decoder's output stands
-        # in its place when the widths are read in reverse.
-        decoder_widths = tuple(reversed(widths[1:])) + widths[:1] * (len(widths) == 1)
-        self.decoder = Trunk(latent_dim, decoder_widths, keys[2])
-        self.likelihood = likelihood
+        self.likelihood = likelihood_of(architecture.likelihood, means, architecture.columns)
         self.prior = StandardNormal()
-        start = likelihood.initial_output_bias(means)
-        output = Dense(decoder_widths[-1], len(start), keys[3], gain=likelihood.output_gain)
-        self.output = eqx.tree_at(lambda layer: layer.bias, output, start)
+        trunks = _trunks(architecture, self.likelihood, means, keys[jnp.array([0, 2, 3])])
+        self.encoder, self.decoder = trunks.encoder, trunks.decoder
+        self.heads = HEADS[architecture.heads](widths[-1], latent_dim, keys[1])
+        start = self.likelihood.initial_output_bias(means)
+        self.output = eqx.tree_at(lambda layer: layer.bias, trunks.output, start)
 
     def posterior(self, x: Float[Array, "B D"]) -> Posterior[Array]:
         """Return q(z|x)."""
@@ -114,6 +127,18 @@ class Network(eqx.Module):
         """Return the same network under another prior."""
         network: Network = eqx.tree_at(lambda network: network.prior, self, prior)
         return network
+
+
+def _trunks(
+    architecture: Architecture, likelihood: Likelihood, means: Array, keys: Array
+) -> Trunks:
+    widths, latent_dim, gain = (*architecture[1:3], likelihood.output_gain)
+    shape, channels = architecture.image_shape, architecture.channels
+    if channels:
+        return convolutional_trunks(shape, channels, widths, latent_dim, keys, gain=gain)
+    n_seen = jax.eval_shape(likelihood.encoded, means[None]).shape[1]
+    n_told = len(likelihood.initial_output_bias(means))
+    return dense_trunks((n_seen, n_told), widths, latent_dim, keys, gain=gain)
 
 
 def prepare(x: Array) -> Float[Array, "B D"]:

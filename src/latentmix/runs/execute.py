@@ -228,13 +228,10 @@ def fit_model(
 def model_of(request: Request) -> LatentMixture:
     """Return the recipe's model for the data, not fitted."""
     recipe, image_shape = request.recipe, request.dataset.image_shape
-    columns = request.dataset.columns
-    declared = None if columns is None else [list(c.categories) or c.kind for c in columns]
-    settings = {"likelihood": _likelihood(request), "columns": declared}
     mixture, refinement = asdict(recipe.mixture), asdict(recipe.refinement)
     warps = Warps(**asdict(recipe.warps))
     return LatentMixture(
-        vae=VAE(**{**recipe.vae.parameters(), **settings}),
+        vae=VAE(**{**recipe.vae.parameters(), **_of_data(request)}),
         mixture=GaussianMixture(**{**mixture, "n_components": n_components_of(request)}),
         refinement=Refinement(**refinement, warps=warps, image_shape=image_shape)
         if recipe.refinement.n_rounds
@@ -251,6 +248,22 @@ def n_components_of(request: Request) -> int:
     if asked != "classes":
         return asked
     return len(request.dataset.class_names) or COMPONENTS_WITHOUT_CLASSES
+
+
+def _of_data(request: Request) -> dict[str, Any]:
+    """Return the VAE's parameters that the data decide: of likelihood, columns and image."""
+    dataset, channels = request.dataset, request.recipe.vae.channels
+    if channels and dataset.image_shape is None:
+        raise InputError(
+            f"vae.channels={channels} asks for convolutions, but {dataset.source} holds a table. "
+            "Give images, or leave vae.channels out."
+        )
+    columns = dataset.columns
+    return {
+        "likelihood": _likelihood(request),
+        "columns": None if columns is None else [list(c.categories) or c.kind for c in columns],
+        "image_shape": dataset.image_shape if channels else None,
+    }
 
 
 def _likelihood(request: Request) -> str:

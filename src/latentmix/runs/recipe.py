@@ -69,6 +69,7 @@ class VaeSection:
     clip_norm: Positive | None = None
     patience: Count | None = None
     hidden_dims: Annotated[list[Count], Field(min_length=1)] | Literal["auto"] = "auto"
+    channels: Annotated[list[Count], Field(min_length=1)] | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Return them as the estimator takes them."""

@@ -303,8 +303,7 @@ def evaluate(training: Training, rows: Rows) -> Averages:
     network, rule = training.state.network, training.rule
     # The weight of the epoch's last step: during a warm-up not yet the final one.
     kl_weight = float(kl_weight_at(rule, jnp.asarray((training.epoch + 1) * rule.steps_per_epoch)))
-    latent_dim = network.decoder.layers[0].weight.shape[0]
-    noise = jax.random.normal(training.keys.draws, (len(rows), latent_dim), jnp.float32)
+    noise = jax.random.normal(training.keys.draws, (len(rows), rule.latent_dim), jnp.float32)
     terms = inference.terms(network, rows, np.asarray(noise))
     reconstruction, kl = float(terms.reconstruction.mean()), float(terms.kl.sum(axis=1).mean())
     return Averages(reconstruction, kl, reconstruction + kl_weight * kl)
