@@ -61,7 +61,7 @@ def test_a_run_draws_a_picture_for_every_table(run_folder):
     assert tables == pictures
     assert tables == {
         *("reconstructions", "latent_space", "loss", "samples"),
-        *("confusion", "clusters", "em"),
+        *("confusion", "risk_coverage", "clusters", "em"),
     }
     for name in pictures:
         with Image.open(run_folder / "figures" / f"{name}.png") as image:
@@ -80,7 +80,7 @@ def test_a_table_is_drawn_too(latentmix, small, tmp_path):
     args = ("--set", "data.label_column=kind", "--out", tmp_path / "run")
     code, _, err = latentmix("run", tmp_path / "t.csv", *small, *args)
     assert (code, err) == (0, [])
-    assert len(list((tmp_path / "run" / "figures").glob("*.png"))) == 7
+    assert len(list((tmp_path / "run" / "figures").glob("*.png"))) == 8
     code, _, _ = latentmix("sample", tmp_path / "run", "-o", tmp_path / "new.csv", "-n", 4)
     assert code == 0
     assert list(table(tmp_path / "new.csv")[0]) == ["a", "b", "c", "d", "e"]

@@ -64,7 +64,7 @@ def numbers_in(value):
 
 
 def test_a_run_leaves_its_files_and_no_other_and_all_are_sealed(finished, bytes_in):
-    expected = FILES | {"figures/confusion.csv"}
+    expected = FILES | {"figures/confusion.csv", "figures/risk_coverage.csv"}
     assert set(open_sealed(finished, "run").names) == expected
     assert bytes_in(finished).keys() == expected | {"manifest.json"}
 

@@ -74,6 +74,7 @@ def test_naming_later_is_naming_at_once(split_shapes, carry_out, mine, label_fil
     assert metrics["scores"][0] == expected["scores"][0]
     assert metrics["validation_scores"][0] == expected["validation_scores"][0]
     assert metrics["test"] == expected["test"]
+    assert metrics["doubt"] == expected["doubt"]
 
 
 def test_a_few_labels_name_all_rows(mine, label_file, split_shapes):
@@ -123,13 +124,16 @@ def test_labels_of_test_rows_are_scored_and_name_nothing(mine, label_file, bytes
         assert bytes_in(mine)[name] == bytes_in(right)[name]
 
 
-def test_the_confusion_table_comes_and_goes_with_labelled_test_rows(mine, label_file):
+def test_tables_of_classes_come_and_go_with_labelled_test_rows(mine, label_file):
     label_run(mine, label_file([0, 1, 2, 110]), draw=draw_nothing)
     counts = table(mine / "figures" / "confusion.csv")
     assert [row["true"] for row in counts if row["count"] != "0"] == ["square"]
+    (answered,) = table(mine / "figures" / "risk_coverage.csv")
+    assert (float(answered["coverage"]), float(answered["error"])) == (1, 0)
     label_run(mine, label_file([0, 1, 2]), draw=draw_nothing)
-    assert not (mine / "figures" / "confusion.csv").exists()
-    assert "figures/confusion.csv" not in open_sealed(mine, "run").names
+    for name in ("confusion", "risk_coverage"):
+        assert not (mine / "figures" / f"{name}.csv").exists()
+        assert f"figures/{name}.csv" not in open_sealed(mine, "run").names
 
 
 def test_pictures_are_drawn_again_and_sealed(mine, label_file):

@@ -300,6 +300,42 @@ def confusion(tables: Tables) -> Figure | None:
     return figure
 
 
+def risk_coverage(tables: Tables) -> Figure | None:
+    """The error among the most confident test rows, by how many of them are answered."""
+    rows = tables.rows("risk_coverage")
+    if not rows:
+        return None
+    coverage, error, confidence = (
+        np.array([float(row[name]) for row in rows]) for name in ("coverage", "error", "confidence")
+    )
+    figure = Figure(figsize=(5.6, 3.8))
+    one = figure.subplots()
+    one.plot(coverage, error, color=drawing.TEN_COLOURS[0], linewidth=1.8)
+    shown = [int(np.argmin(np.abs(coverage - share))) for share in (0.5, 0.8, 0.9, 0.95, 1.0)]
+    for at in dict.fromkeys(shown):
+        one.plot(coverage[at], error[at], "o", color=drawing.TEN_COLOURS[2], markersize=4)
+        one.annotate(
+            f"{error[at]:.2%}\np ≥ {confidence[at]:.3f}",
+            (coverage[at], error[at]),
+            xytext=(-4, 6),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+        )
+    one.set(
+        xlim=(0, 1.02),
+        ylim=(0, max(1.25 * float(error.max()), 0.01)),
+        title="Error where the model answers",
+        xlabel="share of the test rows answered, most confident first",
+        ylabel="share of the answers wrong",
+    )
+    one.xaxis.set_major_formatter(ticker.PercentFormatter(1))
+    one.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+    one.grid(color="#e4e4e4", linewidth=0.8)
+    one.set_axisbelow(True)
+    return figure
+
+
 def _class_then_weight(group: list[Row]) -> tuple[bool, str, float]:
     """Order components by their class, those without one last, and then by weight."""
     return (not group[0]["class"], group[0]["class"], -float(group[0]["weight"]))
@@ -316,6 +352,7 @@ FIGURES: Final[dict[str, Callable[[Tables], Figure | None]]] = {
     "loss": loss,
     "samples": samples,
     "confusion": confusion,
+    "risk_coverage": risk_coverage,
     "clusters": clusters,
     "em": em,
 }

@@ -19,8 +19,9 @@ def summary_of(metrics: dict[str, Any], folder: Path) -> str:
     lines = [
         "",
         *_score_lines(metrics),
+        *_doubt_lines(metrics.get("doubt", {})),
         "",
-        _density_line(metrics["test"]),
+        *_density_lines(metrics["test"]),
         _fit_line(metrics["scores"][0]),
         *(f"Warning: {message}" for message in metrics.get("warnings", ())),
     ]
@@ -37,7 +38,8 @@ def scores_text(scores: dict[str, Any]) -> str:
     part = "test rows" if scores["part"] == "test" else "rows"
     lines = [f"{scores['rows']:,} {part}, {scores['labelled_rows']:,} of them labelled"]
     lines += [f"{title:<44}{scores[key]:.4f}" for key, title in _TITLES.items() if key in scores]
-    return "\n".join([*lines, _density_line(scores["density"])])
+    lines += _lines_on_rows(scores["doubt"], "these rows")
+    return "\n".join([*lines, *_density_lines(scores["density"])])
 
 
 def _score_lines(metrics: dict[str, Any]) -> list[str]:
@@ -73,7 +75,50 @@ def _fit_line(own: dict[str, Any]) -> str:
     )
 
 
-def _density_line(test: dict[str, Any]) -> str:
+def _doubt_lines(doubt: dict[str, Any]) -> list[str]:
+    """Return what labels say of the classes: those that named them, then those of test rows."""
+    naming = doubt.get("naming", {})
+    lines = []
+    if "accuracy" in naming:
+        lines = [f"Accuracy by the labels that named the clusters: {_share(naming)}"]
+    return [*lines, *_lines_on_rows(doubt.get("test", {}), "the test rows")]
+
+
+def _lines_on_rows(found: dict[str, Any], which: str) -> list[str]:
+    if not found:
+        return []
+    return [
+        f"Accuracy on {which}: {_share(found)}; of the surest 90 % {found['error_at_90']:.2%} "
+        "are wrong",
+        f"Confidence is {found['ece']:.3f} from accuracy on average (ECE; "
+        f"{found['ece_uncalibrated']:.3f} before calibration)",
+    ]
+
+
+def _share(found: dict[str, Any]) -> str:
+    return f"{found['accuracy']:.3f} (95 %: {found['low']:.3f} to {found['high']:.3f})"
+
+
+def _density_lines(test: dict[str, Any]) -> list[str]:
+    return [_bound_line(test), *_weighted_lines(test)]
+
+
+def _weighted_lines(test: dict[str, Any]) -> list[str]:
+    """Return the line of the importance-weighted figure, under its own name, if there is one."""
+    titles = {
+        "log_likelihood": "Log-likelihood",
+        "cross_entropy": "Cross entropy of grey pixels, no likelihood,",
+    }
+    return [
+        f"{title} {_number(test[name]['mean'])} nats a row by importance weighting "
+        f"(± {_number(test[name]['standard_error'])} of {test[name]['draws']} draws, "
+        f"± {_number(test[name]['standard_error_of_rows'])} of {test[name]['rows']:,} rows)"
+        for name, title in titles.items()
+        if name in test
+    ]
+
+
+def _bound_line(test: dict[str, Any]) -> str:
     said = {name: _number(test[name]) for name in ("elbo", "reconstruction", "kl")}
     return (
         f"ELBO {said['elbo']} nats a row (reconstruction {said['reconstruction']}, "

@@ -273,13 +273,11 @@ class LatentMixture(
         other.mixture_ = clone(mixture).fit(latents, listener=listener)
         return other
 
-    def label_latents(self, means: np.ndarray, labels: Any) -> Self:
-        """Name the components as `label` does, from posterior means (M, L): `transform`'s."""
+    def evidence_at(self, means: np.ndarray, labels: Any) -> Evidence:
+        """Return labelled rows as naming sees them, from posterior means (M, L): `transform`'s."""
         check_is_fitted(self, "mixture_")
         known = labelled_rows(means, labels)
-        responsibilities = self.mixture_.predict_proba(known.rows)
-        self.name_by(Evidence(responsibilities, *known[1:]))
-        return self
+        return Evidence(self.mixture_.predict_proba(known.rows), *known[1:])
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable component of each row, (N,)."""

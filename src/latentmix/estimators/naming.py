@@ -124,14 +124,7 @@ class NamedComponentsMixin:
             If `n_folds` is neither None nor an integer of 2 or more.
         """
         self._check_named()
-        evidence = self._evidence(X, labels)
-        columns = self._columns_of(evidence.classes)[evidence.indices]
-        if n_folds is None:
-            class_proba = evidence.responsibilities.astype(np.float64) @ self.class_probs_
-        else:
-            known = evidence._replace(indices=columns, classes=self.classes_)
-            class_proba = self._cross_fitted(known, n_folds).class_proba
-        self.temperature_ = best_temperature(class_proba, columns, self.smoothing)
+        self.calibrate_by(self._evidence(X, labels), n_folds)
         return self
 
     def accuracy_interval(
@@ -171,10 +164,7 @@ class NamedComponentsMixin:
         check_number("level", level, above=0)
         if level >= 1:
             raise ParameterError(f"level={level!r} is out of range. Expected a number in (0, 1).")
-        evidence = self._evidence(X, labels)
-        found = self._cross_fitted(evidence, n_folds)
-        n_right = int(np.sum(found.class_proba.argmax(axis=1) == evidence.indices))
-        return cross_fitted_interval(n_right, len(evidence.indices), found.accuracies, level)
+        return self.interval_by(self._evidence(X, labels), level, n_folds)
 
     def suspects(self, X: Any, labels: Any, *, n_folds: int = FOLDS) -> Suspects:
         """Return the labelled rows in the order in which their labels should be looked at again.
@@ -288,6 +278,24 @@ class NamedComponentsMixin:
                 UserWarning,
                 stacklevel=3,
             )
+
+    def calibrate_by(self, evidence: Evidence, n_folds: int | None = FOLDS) -> None:
+        """Fit the temperature as `calibrate` does, to p(k|x) of the labelled rows."""
+        columns = self._columns_of(evidence.classes)[evidence.indices]
+        if n_folds is None:
+            class_proba = evidence.responsibilities.astype(np.float64) @ self.class_probs_
+        else:
+            known = evidence._replace(indices=columns, classes=self.classes_)
+            class_proba = self._cross_fitted(known, n_folds).class_proba
+        self.temperature_ = best_temperature(class_proba, columns, self.smoothing)
+
+    def interval_by(
+        self, evidence: Evidence, level: float = 0.95, n_folds: int = FOLDS
+    ) -> Interval:
+        """Return the interval of `accuracy_interval`, from p(k|x) of the labelled rows."""
+        found = self._cross_fitted(evidence, n_folds)
+        n_right = int(np.sum(found.class_proba.argmax(axis=1) == evidence.indices))
+        return cross_fitted_interval(n_right, len(evidence.indices), found.accuracies, level)
 
     def keep_names(
         self, classes: np.ndarray, class_probs: np.ndarray, labelled_rows: np.ndarray

@@ -26,6 +26,7 @@ from latentmix.estimators import VAE, GaussianMixture, LatentMixture, Refinement
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
 from latentmix.kernels.warp import Warps
+from latentmix.runs.doubt import calibrate, doubt_of
 from latentmix.runs.environment import DECIDING_BITS, environment
 from latentmix.runs.event_log import EVENTS, EventLog
 from latentmix.runs.parts import (
@@ -110,6 +111,7 @@ def _carry_out(
         models, latents = _models(request, parts, checkpoint, listener)
     for each in models:
         name_components(each, latents, parts)
+    calibrate(models[0], latents, parts)
     listener(Stage("Scoring the test rows and writing the run folder"))
     metrics: dict[str, Any] = null_where_not_finite(
         {**_metrics(request, models, latents, parts), "warnings": said}
@@ -200,6 +202,7 @@ def _metrics(
         "naming": naming_record(parts),
         "scores": [scores_of(each, latents, parts, "test") for each in models],
         "validation_scores": [scores_of(each, latents, parts, "validation") for each in models],
+        "doubt": doubt_of(models[0], latents, parts, taught=request.recipe.labels.teach),
         "test": density_scores(models[0], test, latents.means["test"], request.recipe.report.draws),
         "training_seconds": round(models[0].vae_.history_[-1].seconds, 2),
     }

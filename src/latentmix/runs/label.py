@@ -15,6 +15,7 @@ from typing import Any
 from latentmix.data import read_label_rows
 from latentmix.errors import InputError, WriteError
 from latentmix.estimators.store import write_model
+from latentmix.runs.doubt import calibrate, doubt_of
 from latentmix.runs.opened import OpenRun, open_run
 from latentmix.runs.parts import Latents, Parts, name_components, read_latents
 from latentmix.runs.scores import SCORES_OF_LABELS, naming_record, scores_of
@@ -72,6 +73,7 @@ def _label(folder: Path, label_file: Path, draw: Callable[[Path], object]) -> di
             f"some other row; {run.path / 'rows.csv'} says which part each belongs to."
         )
     name_components(run.model, latents, parts)
+    calibrate(run.model, latents, parts)
     metrics = _renamed_metrics(run, latents, parts)
     _replace(run, latents, parts, metrics, draw)
     return metrics
@@ -101,6 +103,7 @@ def _renamed_metrics(run: OpenRun, latents: Latents, parts: Parts) -> dict[str, 
             for entry in metrics[name][1:]
         ]
         metrics[name] = [scores_of(run.model, latents, parts, part), *others]
+    metrics["doubt"] = doubt_of(run.model, latents, parts, taught=run.recipe.labels.teach)
     return metrics
 
 

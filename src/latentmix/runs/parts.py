@@ -19,6 +19,7 @@ import numpy as np
 from latentmix.data import Dataset, Labels, Rows, RowView, Split
 from latentmix.errors import InputError
 from latentmix.estimators import LatentMixture
+from latentmix.estimators.naming import Evidence
 from latentmix.models.blocks import blocks
 from latentmix.storage.files import write_csv, write_tensors
 from latentmix.storage.manifest import Sealed
@@ -123,16 +124,24 @@ def encode(model: LatentMixture, X: Rows, parts: Parts, seed: int) -> Latents:
     return Latents(z, means)
 
 
-def name_components(model: LatentMixture, latents: Latents, parts: Parts) -> None:
-    """Name a model's components by the labelled rows that are for naming, if there are any."""
+def naming_evidence(model: LatentMixture, latents: Latents, parts: Parts) -> Evidence | None:
+    """Return the labelled rows that are for naming as a model sees them; None without any."""
     if not parts.n_naming():
-        return
+        return None
     names = np.concatenate([parts.shown_names(part) for part in parts.naming_parts()])
     means = np.concatenate([latents.means[part] for part in parts.naming_parts()])
+    return model.evidence_at(means, names)
+
+
+def name_components(model: LatentMixture, latents: Latents, parts: Parts) -> None:
+    """Name a model's components by the labelled rows that are for naming, if there are any."""
+    evidence = naming_evidence(model, latents, parts)
+    if evidence is None:
+        return
     with warnings.catch_warnings():
         # Components that no labelled row reached stand in the table of clusters.
         warnings.simplefilter("ignore", UserWarning)
-        model.label_latents(means, names)
+        model.name_by(evidence)
 
 
 def write_latents(latents: Latents, parts: Parts, out: Path) -> None:

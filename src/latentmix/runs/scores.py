@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 
 from latentmix import metrics
-from latentmix.data import Rows
+from latentmix.data import Rows, RowView
 from latentmix.estimators import GaussianMixture, LatentMixture
+from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.runs.parts import Latents, Parts
+
+# Enough for a run's page, in some seconds; the usual number of reported figures is 5,000 draws.
+WEIGHTED_ROWS = 1000
+WEIGHTED_DRAWS = 100
 
 SCORES_OF_LABELS = (
     "labelled_rows",
@@ -116,7 +121,37 @@ def density_scores(
         "kl_mixture_prior": float(gap.mean()),
         "elbo_mixture_prior": -reconstruction - float(gap.mean()),
         "objective": reconstruction + vae.kl_weight_ * float(kl.sum()),
+        **weighted_scores(model, X),
     }
+
+
+def weighted_scores(model: LatentMixture, X: Rows) -> dict[str, Any]:
+    """Return mean log p(x) of rows by importance weighting, in nats: of at most `WEIGHTED_ROWS`.
+
+    Under its own name: ``log_likelihood``, or ``cross_entropy`` where the likelihood is that of
+    bits and some rows are none: then minus the mean. `standard_error` is that of the draws,
+    `standard_error_of_rows` that of having scored no more rows.
+    """
+    numbers = np.linspace(0, len(X) - 1, min(len(X), WEIGHTED_ROWS)).round().astype(int)
+    rows = RowView(X, numbers)
+    # As above, a row may be infinitely far away.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = model.log_likelihood(rows, WEIGHTED_DRAWS)
+        mean, n_rows = float(found.log_likelihood.mean()), len(rows)
+        scores = {
+            "rows": n_rows,
+            "draws": WEIGHTED_DRAWS,
+            "standard_error": float(np.sqrt(np.mean(found.standard_error**2) / n_rows)),
+            "standard_error_of_rows": float(found.log_likelihood.std() / np.sqrt(n_rows)),
+        }
+    measure = LIKELIHOODS[model.vae_.likelihood_].measure
+    if measure == "cross entropy" and not _are_bits(model.vae_.in_output_units(rows[:])):
+        return {"cross_entropy": {"mean": -mean, **scores}}
+    return {"log_likelihood": {"mean": mean, **scores}}
+
+
+def _are_bits(X: np.ndarray) -> bool:
+    return bool(np.all((X == 0) | (X == 1)))
 
 
 def _log_prior(mixture: GaussianMixture, z: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from latentmix import metrics
 from latentmix.data import Dataset
 from latentmix.estimators import LatentMixture
+from latentmix.runs.doubt import class_proba_over
 from latentmix.runs.parts import Latents, Parts, answers_at, write_rows
 from latentmix.runs.recipe import Recipe
 from latentmix.storage.files import null_where_not_finite, write_bytes, write_csv, write_json
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 5000
 SAMPLES_PER_COMPONENT = 8
+# Lines of the table of the risk-coverage curve.
+MOST_COVERAGES = 500
 
 
 def write_history(models: Sequence[LatentMixture], out: Path) -> None:
@@ -90,10 +93,12 @@ def write_named_tables(model: LatentMixture, latents: Latents, parts: Parts, out
     _write_latent_space(model, latents, parts, figures / "latent_space.csv")
     _write_samples(model, figures / "samples.csv")
     _write_clusters(model, latents, parts, figures / "clusters.csv")
-    confusion = figures / "confusion.csv"
-    confusion.unlink(missing_ok=True)
-    if hasattr(model, "classes_") and (parts.labels("test") >= 0).any():
-        _write_confusion(model, latents, parts, confusion)
+    of_classes = {"confusion": _write_confusion, "risk_coverage": _write_risk_coverage}
+    for name, write in of_classes.items():
+        path = figures / f"{name}.csv"
+        path.unlink(missing_ok=True)
+        if hasattr(model, "classes_") and (parts.labels("test") >= 0).any():
+            write(model, latents, parts, path)
 
 
 def _write_latent_space(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
@@ -167,6 +172,20 @@ def _write_confusion(model: LatentMixture, latents: Latents, parts: Parts, path:
         path,
         ("true", "predicted", "count"),
         ((names[i], names[j], matrix[i, j]) for i in range(len(names)) for j in range(len(names))),
+    )
+
+
+def _write_risk_coverage(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
+    """Write what share of the most confident test rows is wrong, for some hundred coverages."""
+    proba = model.class_proba_of(model.mixture_.predict_proba(latents.means["test"]))
+    names = parts.known.class_names
+    curve = metrics.risk_coverage(class_proba_over(model, proba, names), parts.labels("test"))
+    last = len(curve.risk) - 1
+    chosen = np.unique(np.linspace(0, last, MOST_COVERAGES).round().astype(int))
+    write_csv(
+        path,
+        ("coverage", "error", "confidence"),
+        ((f"{c:.6f}", f"{r:.6f}", f"{p:.6f}") for c, r, p in np.stack(curve, axis=1)[chosen]),
     )
 
 
