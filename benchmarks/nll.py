@@ -15,6 +15,7 @@ import argparse
 import csv
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,8 +42,8 @@ VALIDATION_DRAWS: Final = 200
 
 # A mixture is fitted to so many draws of q(z|x) of each training row, with each of these numbers of
 # components: that which gives the validation rows' draws the largest likelihood is taken.
-DRAWS_OF_Z: Final = 4
-COMPONENTS: Final = (50, 100, 200, 400)
+DRAWS_OF_Z: Final = 3
+COMPONENTS: Final = (100, 300)
 
 COLUMNS: Final = (
     *("data", "prior", "seed", "latent_dim", "hidden_dims", "epochs", "n_components"),
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--latent-dim", type=int, default=8)
     parser.add_argument("--hidden-dims", type=int, nargs="+", default=[784, 512, 512, 512])
-    parser.add_argument("--epochs", type=int, nargs=2, default=[40, 20], help="before, together")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[40, 12], help="before, together")
     parser.add_argument("--together", type=int, default=100, help="components trained together")
     parser.add_argument("--draws", type=int, default=5000)
     parser.add_argument("--rows", type=int, help="score so many test rows, not all")
@@ -109,9 +110,18 @@ def settings_of(options: argparse.Namespace, prior: str, rows: Rows) -> dict[str
     }
 
 
+def folder_of(options: argparse.Namespace, what: str) -> Path:
+    """Return where something of these settings is kept, and of no others."""
+    widths, epochs = ("_".join(map(str, each)) for each in (options.hidden_dims, options.epochs))
+    of_prior = (options.latent_dim, options.together, options.seed)
+    name = "-".join(map(str, (options.data, what, widths, epochs, *of_prior)))
+    folder: Path = options.fits / name
+    return folder
+
+
 def made_row(options: argparse.Namespace, prior: str, rows: Rows) -> dict[str, object]:
     """Fit, choose, score the test rows, and return the other cells."""
-    folder = options.fits / prior
+    folder = folder_of(options, prior)
     if not (folder / "fit.json").exists():
         keep(PRIORS[prior](options, rows), rows, folder)
     fit, model = json.loads((folder / "fit.json").read_text()), load_model(folder / "model")
@@ -139,11 +149,12 @@ def made_row(options: argparse.Namespace, prior: str, rows: Rows) -> dict[str, o
 
 def scored(model: Any, X: np.ndarray, first: int, n_draws: int, folder: Path) -> np.ndarray:
     """Return log p(x), its standard error and its seconds for each row of a block, (3, B)."""
-    path = folder / f"test-{n_draws}-{first}.safetensors"
+    block = X[first : first + ROWS_PER_BLOCK]
+    path = folder / f"test-{n_draws}-{first}-{len(block)}.safetensors"
     if not path.exists():
         began = time.perf_counter()
-        found = model.log_likelihood(X[first : first + ROWS_PER_BLOCK], n_draws)
-        seconds = np.full(len(found[0]), (time.perf_counter() - began) / len(found[0]))
+        found = model.log_likelihood(block, n_draws)
+        seconds = np.full(len(block), (time.perf_counter() - began) / len(block))
         write_tensors(path, {"scores": np.stack([*found, seconds])})
     scores: np.ndarray = load_file(path)["scores"]
     return scores
@@ -154,6 +165,7 @@ def keep(fitted: VAE | LatentMixture, rows: Rows, folder: Path) -> None:
     vae = fitted.vae_ if isinstance(fitted, LatentMixture) else fitted
     chosen = rows.validation[:VALIDATION_ROWS]
     validation = fitted.log_likelihood(chosen, VALIDATION_DRAWS).log_likelihood
+    shutil.rmtree(folder / "model", ignore_errors=True)  # of a fit that was cut off here
     fitted.save(folder / "model")
     about = {
         "n_components": getattr(getattr(fitted, "mixture_", None), "n_components_", 1),
@@ -197,7 +209,7 @@ def network(options: argparse.Namespace, rows: Rows, rounds: Refinement | None) 
         min_steps=0,
     )
     model = LatentMixture(options.together, vae=vae, refinement=rounds, random_state=options.seed)
-    folder = options.fits / "training"
+    folder = folder_of(options, "training")
     folder.mkdir(parents=True, exist_ok=True)
     return model.fit(rows.train, validation_data=rows.validation, keeper=Checkpoint(folder))
 
@@ -209,7 +221,7 @@ def best_mixture(model: LatentMixture, rows: Rows, seed: int) -> LatentMixture:
     held_out = model.vae_.sample_posterior(rows.validation, seeds[0])
     candidates = [model]
     for n_components in COMPONENTS:
-        mixture = GaussianMixture(n_components, tol=1e-4, max_iter=200, random_state=seed)
+        mixture = GaussianMixture(n_components, tol=1e-4, max_iter=100, random_state=seed)
         candidates.append(model.with_mixture(mixture, z, "z"))
     scores = [each.mixture_.score(held_out) for each in candidates]
     print("log p(z) of validation rows:", [round(float(score), 3) for score in scores], flush=True)

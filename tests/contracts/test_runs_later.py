@@ -74,7 +74,7 @@ def test_naming_later_is_naming_at_once(split_shapes, carry_out, mine, label_fil
     assert metrics["scores"][0] == expected["scores"][0]
     assert metrics["validation_scores"][0] == expected["validation_scores"][0]
     assert metrics["test"] == expected["test"]
-    assert metrics["doubt"] == expected["doubt"]
+    assert metrics["trust"] == expected["trust"]
 
 
 def test_a_few_labels_name_all_rows(mine, label_file, split_shapes):

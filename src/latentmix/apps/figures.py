@@ -26,6 +26,8 @@ from latentmix.storage.files import write_bytes
 DOTS_PER_INCH: Final = 150
 # Lines of draws in one column of their picture.
 MOST_LINES: Final = 14
+# Of the rows, most confident first: what answering so many costs is written out.
+SHARES_SHOWN: Final = (0.5, 0.8, 0.9, 0.95, 1.0)
 Row = dict[str, str]
 
 
@@ -308,20 +310,25 @@ def risk_coverage(tables: Tables) -> Figure | None:
     coverage, error, confidence = (
         np.array([float(row[name]) for row in rows]) for name in ("coverage", "error", "confidence")
     )
-    figure = Figure(figsize=(5.6, 3.8))
+    figure = Figure(figsize=(7.2, 3.8))
     one = figure.subplots()
     one.plot(coverage, error, color=drawing.TEN_COLOURS[0], linewidth=1.8)
-    shown = [int(np.argmin(np.abs(coverage - share))) for share in (0.5, 0.8, 0.9, 0.95, 1.0)]
-    for at in dict.fromkeys(shown):
-        one.plot(coverage[at], error[at], "o", color=drawing.TEN_COLOURS[2], markersize=4)
-        one.annotate(
-            f"{error[at]:.2%}\np ≥ {confidence[at]:.3f}",
-            (coverage[at], error[at]),
-            xytext=(-4, 6),
-            textcoords="offset points",
-            ha="right",
-            fontsize=7,
-        )
+    # Points that lie close together: what they say stands beside the picture.
+    shown = [int(np.argmin(np.abs(coverage - share))) for share in SHARES_SHOWN]
+    dots = [
+        one.plot(
+            *(coverage[at], error[at]),
+            color=colour,
+            marker="o",
+            ls="",
+            markersize=6,
+            clip_on=False,
+            zorder=3,
+            label=f"{coverage[at]:.0%}: {error[at]:.2%} wrong, p ≥ {confidence[at]:.3f}",
+        )[0]
+        for at, colour in zip(dict.fromkeys(shown), drawing.TEN_COLOURS[1:], strict=False)
+    ]
+    figure.legend(handles=dots, loc="outside right center", title="answered")
     one.set(
         xlim=(0, 1.02),
         ylim=(0, max(1.25 * float(error.max()), 0.01)),

@@ -19,7 +19,7 @@ def summary_of(metrics: dict[str, Any], folder: Path) -> str:
     lines = [
         "",
         *_score_lines(metrics),
-        *_doubt_lines(metrics.get("doubt", {})),
+        *_trust_lines(metrics.get("trust", {})),
         "",
         *_density_lines(metrics["test"]),
         _fit_line(metrics["scores"][0]),
@@ -38,7 +38,7 @@ def scores_text(scores: dict[str, Any]) -> str:
     part = "test rows" if scores["part"] == "test" else "rows"
     lines = [f"{scores['rows']:,} {part}, {scores['labelled_rows']:,} of them labelled"]
     lines += [f"{title:<44}{scores[key]:.4f}" for key, title in _TITLES.items() if key in scores]
-    lines += _lines_on_rows(scores["doubt"], "these rows")
+    lines += _lines_on_rows(scores["trust"], "these rows")
     return "\n".join([*lines, *_density_lines(scores["density"])])
 
 
@@ -75,13 +75,13 @@ def _fit_line(own: dict[str, Any]) -> str:
     )
 
 
-def _doubt_lines(doubt: dict[str, Any]) -> list[str]:
+def _trust_lines(trust: dict[str, Any]) -> list[str]:
     """Return what labels say of the classes: those that named them, then those of test rows."""
-    naming = doubt.get("naming", {})
+    naming = trust.get("naming", {})
     lines = []
     if "accuracy" in naming:
         lines = [f"Accuracy by the labels that named the clusters: {_share(naming)}"]
-    return [*lines, *_lines_on_rows(doubt.get("test", {}), "the test rows")]
+    return [*lines, *_lines_on_rows(trust.get("test", {}), "the test rows")]
 
 
 def _lines_on_rows(found: dict[str, Any], which: str) -> list[str]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from latentmix.data import Dataset, Rows, RowView, read_labels
 from latentmix.data.columns import codes_of
-from latentmix.runs.doubt import doubt_on
 from latentmix.runs.opened import OpenRun, open_run, read_data, rows_for
 from latentmix.runs.parts import read_latents
 from latentmix.runs.request import sha256_of
 from latentmix.runs.scores import clustering_scores, density_scores
+from latentmix.runs.trust import trust_on
 from latentmix.storage.files import null_where_not_finite
 
 
@@ -34,7 +34,7 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
     -------
     dict
         ``data``, ``part`` ('test' or 'all'), ``labelled_rows``, the clustering scores in [0, 1]
-        where labels are known, under ``doubt`` how far the classes can be believed, and under
+        where labels are known, under ``trust`` how far the classes can be believed, and under
         ``density`` the ELBO and its terms in nats (None where not finite).
 
     Raises
@@ -58,7 +58,7 @@ def evaluate_run(folder: Path, name_or_path: str, label_file: Path | None = None
         "labelled_rows": int((labels >= 0).sum()),
         "n_components": run.model.mixture_.n_components_,
         **clustering_scores(run.model, means, labels, dataset.class_names),
-        "doubt": doubt_on(run.model, means, labels, dataset.class_names),
+        "trust": trust_on(run.model, means, labels, dataset.class_names),
         "density": null_where_not_finite(
             density_scores(run.model, rows, means, run.recipe.report.draws)
         ),

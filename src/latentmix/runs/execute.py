@@ -26,7 +26,6 @@ from latentmix.estimators import VAE, GaussianMixture, LatentMixture, Refinement
 from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.store import write_model
 from latentmix.kernels.warp import Warps
-from latentmix.runs.doubt import calibrate, doubt_of
 from latentmix.runs.environment import DECIDING_BITS, environment
 from latentmix.runs.event_log import EVENTS, EventLog
 from latentmix.runs.parts import (
@@ -41,6 +40,7 @@ from latentmix.runs.recipe import Recipe
 from latentmix.runs.request import Request, claim
 from latentmix.runs.scores import density_scores, naming_record, scores_of
 from latentmix.runs.tables import write_history, write_tables
+from latentmix.runs.trust import calibrate, trust_of
 from latentmix.storage.files import alone_in, null_where_not_finite, write_json
 from latentmix.storage.manifest import seal
 from latentmix.training.checkpoint import Checkpoint
@@ -202,7 +202,7 @@ def _metrics(
         "naming": naming_record(parts),
         "scores": [scores_of(each, latents, parts, "test") for each in models],
         "validation_scores": [scores_of(each, latents, parts, "validation") for each in models],
-        "doubt": doubt_of(models[0], latents, parts, taught=request.recipe.labels.teach),
+        "trust": trust_of(models[0], latents, parts, taught=request.recipe.labels.teach),
         "test": density_scores(models[0], test, latents.means["test"], request.recipe.report.draws),
         "training_seconds": round(models[0].vae_.history_[-1].seconds, 2),
     }

@@ -15,11 +15,11 @@ from typing import Any
 from latentmix.data import read_label_rows
 from latentmix.errors import InputError, WriteError
 from latentmix.estimators.store import write_model
-from latentmix.runs.doubt import calibrate, doubt_of
 from latentmix.runs.opened import OpenRun, open_run
 from latentmix.runs.parts import Latents, Parts, name_components, read_latents
 from latentmix.runs.scores import SCORES_OF_LABELS, naming_record, scores_of
 from latentmix.runs.tables import write_named_tables
+from latentmix.runs.trust import calibrate, trust_of
 from latentmix.storage.files import alone_in, replace_folder, write_json
 from latentmix.storage.manifest import MANIFEST, seal
 
@@ -103,7 +103,7 @@ def _renamed_metrics(run: OpenRun, latents: Latents, parts: Parts) -> dict[str, 
             for entry in metrics[name][1:]
         ]
         metrics[name] = [scores_of(run.model, latents, parts, part), *others]
-    metrics["doubt"] = doubt_of(run.model, latents, parts, taught=run.recipe.labels.teach)
+    metrics["trust"] = trust_of(run.model, latents, parts, taught=run.recipe.labels.teach)
     return metrics
 
 

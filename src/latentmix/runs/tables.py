@@ -14,9 +14,9 @@ import numpy as np
 from latentmix import metrics
 from latentmix.data import Dataset
 from latentmix.estimators import LatentMixture
-from latentmix.runs.doubt import class_proba_over
 from latentmix.runs.parts import Latents, Parts, answers_at, write_rows
 from latentmix.runs.recipe import Recipe
+from latentmix.runs.trust import class_proba_over
 from latentmix.storage.files import null_where_not_finite, write_bytes, write_csv, write_json
 from latentmix.training.events import EpochEnd
 

@@ -11,11 +11,11 @@ import latentmix
 from latentmix import metrics as ours
 from latentmix.apps.summary import scores_text, summary_of
 from latentmix.data import Split, load
-from latentmix.runs.doubt import doubt_of
 from latentmix.runs.evaluate import evaluate_run
 from latentmix.runs.label import label_run
 from latentmix.runs.opened import open_run
 from latentmix.runs.parts import parts_of, read_latents
+from latentmix.runs.trust import trust_of
 
 N = 600
 SPLIT = Split(np.arange(300), np.arange(300, 450), np.arange(450, N))
@@ -54,7 +54,7 @@ def kinds(kinds_file):
 @pytest.fixture(scope="module")
 def doubtful(kinds, carry_out, tmp_path_factory):
     """Return the folder of a run of rows whose classes overlap: to be read, never changed."""
-    folder = tmp_path_factory.mktemp("doubt") / "run"
+    folder = tmp_path_factory.mktemp("trust") / "run"
     carry_out(folder, dataset=kinds)
     return folder
 
@@ -71,23 +71,23 @@ def rows(dataset, part):
 
 
 def test_the_rows_that_named_calibrate_and_give_the_interval(doubtful, kinds):
-    model, doubt = latentmix.load(doubtful), json_of(doubtful / "metrics.json")["doubt"]
+    model, trust = latentmix.load(doubtful), json_of(doubtful / "metrics.json")["trust"]
     by = rows(kinds, "validation"), named(kinds, "validation")
     interval = model.accuracy_interval(*by)
-    assert doubt["naming"] == {
+    assert trust["naming"] == {
         "temperature": model.temperature_,
         "accuracy": interval.estimate,
         "low": interval.low,
         "high": interval.high,
     }
-    assert doubt["level"] == 0.95
+    assert trust["level"] == 0.95
     assert model.temperature_ != 1
     kept = model.temperature_
     assert model.label(*by).calibrate(*by).temperature_ == pytest.approx(kept, rel=1e-6)
 
 
 def test_test_rows_say_how_well_that_went(doubtful, kinds):
-    model, doubt = latentmix.load(doubtful), json_of(doubtful / "metrics.json")["doubt"]
+    model, trust = latentmix.load(doubtful), json_of(doubtful / "metrics.json")["trust"]
     X, truth = rows(kinds, "test"), kinds.labels[SPLIT.test]
     proba = model.predict_class_proba(X)
     right = float(np.mean(proba.argmax(axis=1) == truth))
@@ -103,16 +103,16 @@ def test_test_rows_say_how_well_that_went(doubtful, kinds):
     }
     model.temperature_ = 1.0
     before = ours.expected_calibration_error(model.predict_class_proba(X), truth)
-    assert doubt["test"] == pytest.approx({**expected, "ece_uncalibrated": before}, abs=1e-6)
+    assert trust["test"] == pytest.approx({**expected, "ece_uncalibrated": before}, abs=1e-6)
     assert 0.6 < right < 0.97
-    assert doubt["test"]["ece"] != doubt["test"]["ece_uncalibrated"]
+    assert trust["test"]["ece"] != trust["test"]["ece_uncalibrated"]
 
 
 def test_no_label_of_a_test_row_calibrates(doubtful, kinds, carry_out, tmp_path, bytes_in):
     wrong = kinds.labels.copy()
     wrong[SPLIT.test] = (wrong[SPLIT.test] + 1) % 3
-    other = carry_out(tmp_path / "run", dataset=replace(kinds, labels=wrong))["doubt"]
-    before = json_of(doubtful / "metrics.json")["doubt"]
+    other = carry_out(tmp_path / "run", dataset=replace(kinds, labels=wrong))["trust"]
+    before = json_of(doubtful / "metrics.json")["trust"]
     assert other["naming"] == before["naming"]
     assert other["test"]["ece"] > before["test"]["ece"]
     name = "model/model.json"
@@ -124,15 +124,15 @@ def test_labels_that_come_later_calibrate_as_those_from_the_start(
 ):
     mine = tmp_path / "run"
     carry_out(mine, dataset=replace(kinds, labels=None, class_names=()))
-    assert json_of(mine / "metrics.json")["doubt"] == {}
+    assert json_of(mine / "metrics.json")["trust"] == {}
     path = tmp_path / "labels.csv"
     names = np.asarray(kinds.class_names)[kinds.labels]
     path.write_text("".join(f"{row},{name}\n" for row, name in enumerate(names)))
-    found = label_run(mine, path, draw=draw_nothing)["doubt"]
-    assert found == json_of(doubtful / "metrics.json")["doubt"]
+    found = label_run(mine, path, draw=draw_nothing)["trust"]
+    assert found == json_of(doubtful / "metrics.json")["trust"]
     # With labels of fewer than 50 rows p(y|x) stays as it is.
     path.write_text("".join(f"{row},{names[row]}\n" for row in [*range(300, 349), 500]))
-    found = label_run(mine, path, draw=draw_nothing)["doubt"]
+    found = label_run(mine, path, draw=draw_nothing)["trust"]
     assert found["naming"] == {"temperature": 1.0}
     assert found["test"]["rows"] == 1
     assert found["test"]["ece"] == found["test"]["ece_uncalibrated"]
@@ -142,8 +142,8 @@ def test_labels_that_taught_give_no_interval(doubtful, kinds):
     run = open_run(doubtful)
     latents, split = read_latents(run.sealed)
     parts = parts_of(kinds, split)
-    taught = doubt_of(run.model, latents, parts, taught=True)
-    before = doubt_of(run.model, latents, parts, taught=False)
+    taught = trust_of(run.model, latents, parts, taught=True)
+    before = trust_of(run.model, latents, parts, taught=False)
     assert taught["naming"] == {"temperature": run.model.temperature_}
     assert taught["test"] == before["test"]
 
@@ -153,24 +153,24 @@ def test_its_own_rows_are_doubted_as_the_run_did_and_others_by_their_labels(
 ):
     # The file has no split of its own: the run says which of its rows are for scoring.
     scores = evaluate_run(doubtful, str(kinds_file))
-    assert scores["doubt"] == json_of(doubtful / "metrics.json")["doubt"]["test"]
+    assert scores["trust"] == json_of(doubtful / "metrics.json")["trust"]["test"]
     assert "Accuracy on these rows: " in scores_text(scores)
     X, names = overlapping(seed=1)
     names[:60] = "dog"  # which no component is named by
     np.savez(tmp_path / "others.npz", X=X, y=names)
     found = evaluate_run(doubtful, str(tmp_path / "others.npz"))
-    assert found["doubt"]["rows"] == N
-    assert found["doubt"]["accuracy"] == pytest.approx(found["accuracy_named"])
-    assert found["doubt"]["accuracy"] < scores["doubt"]["accuracy"]
+    assert found["trust"]["rows"] == N
+    assert found["trust"]["accuracy"] == pytest.approx(found["accuracy_named"])
+    assert found["trust"]["accuracy"] < scores["trust"]["accuracy"]
 
 
 def test_the_curve_ends_in_the_error_of_all_and_holds_that_of_ninety_percent(doubtful):
-    doubt = json_of(doubtful / "metrics.json")["doubt"]["test"]
+    trust = json_of(doubtful / "metrics.json")["trust"]["test"]
     with (doubtful / "figures" / "risk_coverage.csv").open(newline="") as file:
         curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert [row["coverage"] for row in curve] == pytest.approx(np.arange(1, 151) / 150, abs=1e-6)
-    assert curve[-1]["error"] == pytest.approx(1 - doubt["accuracy"], abs=1e-6)
-    assert curve[134]["error"] == pytest.approx(doubt["error_at_90"], abs=1e-6)
+    assert curve[-1]["error"] == pytest.approx(1 - trust["accuracy"], abs=1e-6)
+    assert curve[134]["error"] == pytest.approx(trust["error_at_90"], abs=1e-6)
     confidence = [row["confidence"] for row in curve]
     assert confidence == sorted(confidence, reverse=True)
 
@@ -178,14 +178,14 @@ def test_the_curve_ends_in_the_error_of_all_and_holds_that_of_ninety_percent(dou
 def test_the_end_of_a_run_says_it(doubtful):
     metrics = json_of(doubtful / "metrics.json")
     text = summary_of(metrics, doubtful)
-    naming, test = metrics["doubt"]["naming"], metrics["doubt"]["test"]
+    naming, test = metrics["trust"]["naming"], metrics["trust"]["test"]
     for part, title in ((naming, "the labels that named the clusters"), (test, "the test rows")):
         said = f"{part['accuracy']:.3f} (95 %: {part['low']:.3f} to {part['high']:.3f})"
         assert f"{title}: {said}" in text
     assert f"{test['ece']:.3f} from accuracy on average (ECE" in text
     # Runs of earlier versions knew nothing of it.
     earlier = {**metrics, "test": dict(metrics["test"])}
-    del earlier["doubt"], earlier["test"]["log_likelihood"]
+    del earlier["trust"], earlier["test"]["log_likelihood"]
     assert "95 %" not in summary_of(earlier, doubtful)
 
 

@@ -27,7 +27,7 @@ def calibrate(model: LatentMixture, latents: Latents, parts: Parts) -> None:
         model.calibrate_by(evidence)
 
 
-def doubt_of(
+def trust_of(
     model: LatentMixture, latents: Latents, parts: Parts, *, taught: bool
 ) -> dict[str, Any]:
     """Return what the naming labels say of the model's classes, and what labelled test rows do.
@@ -52,7 +52,7 @@ def doubt_of(
     return {
         "level": LEVEL,
         "naming": _of_naming(model, latents, parts, taught=taught),
-        "test": doubt_on(model, latents.means["test"], labels, parts.known.class_names),
+        "test": trust_on(model, latents.means["test"], labels, parts.known.class_names),
     }
 
 
@@ -66,7 +66,7 @@ def _of_naming(
     return {**found, **_interval(model.interval_by(evidence, LEVEL))}
 
 
-def doubt_on(
+def trust_on(
     model: LatentMixture, means: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return how well a model's p(y|x) fits labelled rows that named nothing.
