@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from latentmix.estimators import (
         VAE,
         BernoulliMixture,
+        ClusterSelection,
         GaussianMixture,
         LatentMixture,
         PoissonMixture,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Selection,
         fit_together,
         load,
+        select_n_clusters,
         select_n_components,
     )
 
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "VAE",
     "BernoulliMixture",
+    "ClusterSelection",
     "GaussianMixture",
     "LatentMixture",
     "PoissonMixture",
@@ -34,6 +37,7 @@ __all__ = [
     "Selection",
     "fit_together",
     "load",
+    "select_n_clusters",
     "select_n_components",
 ]
 

@@ -215,6 +215,35 @@ def em(tables: Tables) -> Figure | None:
     return figure
 
 
+def selection(tables: Tables) -> Figure | None:
+    """What halves of the rows say of each number of components that was tried, and the choice."""
+    rows = tables.rows("selection")
+    if not rows:
+        return None
+    numbers = [int(row["n_components"]) for row in rows]
+    chosen = next(int(row["n_components"]) for row in rows if row["chosen"] == "1")
+    figure = Figure(figsize=(5.6, 4.6))
+    above, below = figure.subplots(2, 1, sharex=True)
+    stability, deviation, modularity = (
+        np.array([float(row[name]) for row in rows])
+        for name in ("stability", "stability_sd", "modularity")
+    )
+    ink, mark = drawing.TEN_COLOURS[0], drawing.TEN_COLOURS[2]
+    above.fill_between(
+        numbers, stability - deviation, stability + deviation, color=ink, alpha=0.2, linewidth=0
+    )
+    for one, curve in ((above, stability), (below, modularity)):
+        one.plot(numbers, curve, color=ink, marker="o", markersize=3)
+        one.axvline(chosen, color=mark, linewidth=1.2, zorder=0)
+        one.grid(axis="y", color="#e4e4e4", linewidth=0.8)
+        one.set_axisbelow(True)
+    above.set_ylabel("stability")
+    below.set(ylabel="modularity", xlabel="components")
+    below.xaxis.set_major_locator(ticker.MaxNLocator(nbins=12, integer=True))
+    above.set_title(f"{chosen} components: halves of the rows agree, and bear them out")
+    return figure
+
+
 def samples(tables: Tables) -> Figure | None:
     """Draws from every component, grouped by the class it stands for."""
     rows = tables.rows("samples")
@@ -357,6 +386,7 @@ FIGURES: Final[dict[str, Callable[[Tables], Figure | None]]] = {
     "reconstructions": reconstructions,
     "latent_space": latent_space,
     "loss": loss,
+    "selection": selection,
     "samples": samples,
     "confusion": confusion,
     "risk_coverage": risk_coverage,

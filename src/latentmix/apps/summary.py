@@ -22,6 +22,7 @@ def summary_of(metrics: dict[str, Any], folder: Path) -> str:
         *_trust_lines(metrics.get("trust", {})),
         "",
         *_density_lines(metrics["test"]),
+        *_selection_lines(metrics.get("selection")),
         _fit_line(metrics["scores"][0]),
         *(f"Warning: {message}" for message in metrics.get("warnings", ())),
     ]
@@ -61,6 +62,11 @@ def _score_lines(metrics: dict[str, Any]) -> list[str]:
             f"{entry['accuracy_hungarian']:>9.3f}  {entry['nmi']:>5.3f}  {entry['ari']:>5.3f}"
         )
     return lines
+
+
+def _selection_lines(selection: dict[str, Any] | None) -> list[str]:
+    """Return how the number of components was chosen, in a line; none where it was given."""
+    return [] if selection is None else [selection["sentence"]]
 
 
 def _fit_line(own: dict[str, Any]) -> str:

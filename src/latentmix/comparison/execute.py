@@ -180,7 +180,7 @@ def _labels_sha256(dataset: Dataset) -> str:
 def _fit(plan: Plan, rows: RowFiles, seed: int, request: Request) -> Fit:
     """Return what is to be fitted, if there are rows enough for its components."""
     n_rows, n_components = rows.n_rows["train"], plan.n_components
-    if n_rows < n_components:
+    if n_components is not None and n_rows < n_components:
         raise InputError(
             f"{rows.name} has {n_rows} training rows for {n_components} components. Expected at "
             "least as many rows as components; give more rows."
@@ -202,7 +202,7 @@ def _row(run: _Run, scorer: Scorer, request: Request) -> Row:
         group=TUNED if tuned else UNSUPERVISED,
         method=run.label,
         data=fit.rows.name,
-        n_components=fit.plan.n_components,
+        n_components=answer.predictions.n_components,
         seed=run.seed,
         accuracy=scores.accuracy,
         nmi=scores.nmi,

@@ -144,7 +144,7 @@ def read_answer(fit: Fit, folder: Path) -> Answer:
                 f"Expected {n_rows['validation']} and {n_rows['test']}."
             )
         return Answer(
-            sealed(validation, test, fit.plan.n_components),
+            sealed(validation, test, _n_components(fit, found)),
             _number(found, "nll"),
             _number(found, "validation_nll"),
             str(found.get("density", "")),
@@ -159,6 +159,12 @@ def read_answer(fit: Fit, folder: Path) -> Answer:
             f"{fit.plan.label} wrote no answer that can be used ({error}). Expected answer.npz as "
             "docs/benchmark.md describes it."
         ) from error
+
+
+def _n_components(fit: Fit, found: Mapping[str, np.ndarray]) -> int:
+    """Return K: what was asked for, or what the method chose."""
+    asked = fit.plan.n_components
+    return int(found["n_components"]) if asked is None else asked
 
 
 def _number(found: Mapping[str, np.ndarray], name: str) -> float | None:

@@ -38,11 +38,14 @@ class Fitted(NamedTuple):
         log p(x) of each of some rows, (n,), in nats, or a lower bound on it.
     density : str
         Which: 'density', 'bound', or 'cross entropy' for a bound whose first term is one.
+    n_components : int, optional
+        K, where the method chose it.
     """
 
     predict: Callable[[Rows], np.ndarray]
     log_density: Callable[[Rows], np.ndarray] | None = None
     density: str = ""
+    n_components: int | None = None
 
 
 class Method(Protocol):
@@ -251,11 +254,9 @@ def _mixture(X: np.ndarray, training: Training, **parameters: Any) -> GaussianMi
     """Return a mixture fitted to rows (N, L), with full covariances unless told otherwise."""
     from latentmix.estimators import GaussianMixture  # noqa: PLC0415
 
+    asked: dict[str, Any] = {"n_components": training.n_components, "random_state": training.seed}
     defaults = {"covariance_type": "full", "tol": 1e-4, "max_iter": 1000}
-    mixture = GaussianMixture(
-        training.n_components, random_state=training.seed, **{**defaults, **parameters}
-    )
-    return mixture.fit(X)
+    return GaussianMixture(**{**asked, **defaults, **parameters}).fit(X)
 
 
 METHODS: Final[dict[str, type[Method]]] = {

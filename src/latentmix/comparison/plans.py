@@ -42,8 +42,8 @@ class Plan:
     ----------
     label : str
         As in tables.
-    n_components : int
-        K: the number of classes, unless a setting says otherwise.
+    n_components : int or None
+        K: the number of classes, unless a setting says otherwise; None where the method chooses.
     record : dict
         Plain values that say all that decides a fit but rows and seed.
     script : Path or None
@@ -51,7 +51,7 @@ class Plan:
     """
 
     label: str
-    n_components: int
+    n_components: int | None
     record: dict[str, Any]
     script: Path | None = None
 
@@ -123,12 +123,16 @@ class FromRecipe:
         model = fit_model(request, parts, None, nobody)
         crossed = LIKELIHOODS[model.vae_.likelihood_].measure == "cross entropy"
         density = "cross entropy" if crossed else "bound"
-        return Fitted(model.predict, model.score_samples, density)
+        k = model.mixture_.n_components_
+        return Fitted(model.predict, model.score_samples, density, k)
 
 
 def _plan_of_recipe(spec: Spec, n_classes: int) -> Plan:
     recipe = load_recipe(spec.name, [f"{key}={value}" for key, value in spec.settings])
     asked = recipe.mixture.n_components
+    record = {"kind": "recipe", "recipe": recipe.to_json()}
+    if asked == "auto":  # the number of classes is not told
+        return Plan(spec.label, None, record)
     given = "mixture.n_components" in dict(spec.settings)
     n_components = asked if given and asked != "classes" else n_classes
     recipe = replace(recipe, mixture=replace(recipe.mixture, n_components=n_components))

@@ -40,8 +40,8 @@ class Training:
     ----------
     X : (N, D)
         Bytes, or floats.
-    n_components : int
-        How many clusters are asked for, K.
+    n_components : int or None
+        How many clusters are asked for, K; None where the method is to choose.
     seed : int
     image_shape : tuple of int or None
         (H, W) or (H, W, C); None for tables.
@@ -50,7 +50,7 @@ class Training:
     """
 
     X: np.ndarray
-    n_components: int
+    n_components: int | None
     seed: int
     image_shape: tuple[int, ...] | None = None
     unit_interval: bool = False

@@ -69,8 +69,9 @@ def answers(
     -------
     dict
         ``validation`` (M,) and ``test`` (n,), components; ``nll`` (), nats a test row,
-        ``validation_nll`` (), and ``density``, what they are of; ``fit_seconds``,
-        ``predict_seconds``; ``peak_memory`` in bytes; ``machine``, ``versions``.
+        ``validation_nll`` (), and ``density``, what they are of; ``n_components``, K, of methods
+        that may choose it; ``fit_seconds``, ``predict_seconds``; ``peak_memory`` in bytes;
+        ``machine``, ``versions``.
     """
     for module in method.needs:
         import_module(module)
@@ -84,6 +85,8 @@ def answers(
         "fit_seconds": ended - began,
         "predict_seconds": time.perf_counter() - ended,
     }
+    if fitted.n_components is not None:
+        answer["n_components"] = fitted.n_components
     if fitted.log_density is not None:
         answer |= {"nll": -fitted.log_density(test).mean(), "density": fitted.density}
         if len(validation):

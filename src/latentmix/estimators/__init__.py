@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latentmix.estimators.cluster_selection import ClusterSelection, select_n_clusters
     from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
     from latentmix.estimators.gaussian_mixture import GaussianMixture
     from latentmix.estimators.latent_mixture import LatentMixture
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VAE",
     "BernoulliMixture",
+    "ClusterSelection",
     "GaussianMixture",
     "LatentMixture",
     "PoissonMixture",
@@ -25,12 +27,14 @@ __all__ = [
     "Selection",
     "fit_together",
     "load",
+    "select_n_clusters",
     "select_n_components",
 ]
 
 # Loaded on first use: a mixture needs no JAX, and a command no estimator before it must.
 _HOMES = {
     "BernoulliMixture": "discrete_mixtures",
+    "ClusterSelection": "cluster_selection",
     "GaussianMixture": "gaussian_mixture",
     "LatentMixture": "latent_mixture",
     "PoissonMixture": "discrete_mixtures",
@@ -39,6 +43,7 @@ _HOMES = {
     "VAE": "vae",
     "fit_together": "together",
     "load": "store",
+    "select_n_clusters": "cluster_selection",
     "select_n_components": "selection",
 }
 

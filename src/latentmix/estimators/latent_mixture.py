@@ -25,10 +25,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows
 from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.cluster_selection import settle_n_components
 from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels, labelled_rows
 from latentmix.estimators.log_likelihood import LogLikelihoodMixin
+from latentmix.estimators.mixture import AUTO
 from latentmix.estimators.naming import Evidence, NamedComponentsMixin
 from latentmix.estimators.querying import QueryMixin, landscape_of
 from latentmix.estimators.refinement import Refinement
@@ -66,8 +68,9 @@ class LatentMixture(
 
     Parameters
     ----------
-    n_components : int, optional
-        Number of components, K; None takes the mixture's own.
+    n_components : int or 'auto', optional
+        Number of components, K; None takes the mixture's own. 'auto' takes as many as the VAE's
+        latents have clusters that halves of the rows agree on (`select_n_clusters`).
     vae : VAE, optional
         The representation to train; None is ``VAE()``.
     mixture : GaussianMixture, optional
@@ -91,6 +94,8 @@ class LatentMixture(
     Attributes
     ----------
     vae_, mixture_ : the fitted parts
+    selection_ : ClusterSelection or None
+        With 'auto': the numbers of components that were tried, and how sure the choice is.
     latents_ : (N, L)
         What the mixture was fitted to.
     labels_ : (N,)
@@ -120,7 +125,7 @@ class LatentMixture(
 
     def __init__(
         self,
-        n_components: int | None = None,
+        n_components: int | str | None = None,
         *,
         vae: VAE | None = None,
         mixture: GaussianMixture | None = None,
@@ -191,12 +196,16 @@ class LatentMixture(
         around = Surroundings(validation_data, listener, keeper)
         if self.refinement is None:
             self.vae_ = vae.fit(X, **around._asdict())
+            self.selection_ = None
+            if self.n_components == AUTO:
+                means = self.vae_.transform(X)
+                self.selection_ = settle_n_components(mixture, means, Refinement(), listener)
             self.latents_ = self._latents(X, draw_seed)
             self.mixture_ = mixture.fit(self.latents_, listener=listener)
         else:
             known = None if labels is None else known_labels(labels, len(X))
             found = refined(vae, self.refinement, X, mixture, refinement_seed, around, known=known)
-            self.vae_ = vae
+            self.vae_, self.selection_ = vae, found.selection
             self.latents_ = self._latents(X, draw_seed)
             self.mixture_ = found.as_mixture(mixture, self.latents_)
         self.labels_ = self.predict(X)
@@ -268,7 +277,7 @@ class LatentMixture(
         other = copy.copy(self)
         other._forget_names()
         other.mixture, other.n_components, other.latents = clone(mixture), None, kind
-        other.refinement = None  # of its own mixture alone
+        other.refinement = other.selection_ = None  # of its own mixture alone
         other.latents_ = latents
         other.mixture_ = clone(mixture).fit(latents, listener=listener)
         return other
@@ -407,17 +416,19 @@ class LatentMixture(
     def _check_parameters(self) -> None:
         check_choice("latents", self.latents, LATENTS)
         check_number("smoothing", self.smoothing, least=0)
-        if self.n_components is not None:
+        if self.n_components not in (None, AUTO):
             check_number("n_components", self.n_components, kind=Integral, least=1)
         check_verbosity(self.verbose)
         if self.refinement is not None:
             self.refinement.check_parameters()
             mixture = self._mixture()
-            if mixture.covariance_type != "diag" or mixture.n_components == "auto":
+            by_likelihood = mixture.n_components == AUTO != self.n_components
+            if mixture.covariance_type != "diag" or by_likelihood:
                 raise ParameterError(
                     f"refinement was given with a mixture of covariance_type="
                     f"{mixture.covariance_type!r} and n_components={mixture.n_components!r}. "
-                    "Expected 'diag' and a number: the network is trained with such a mixture."
+                    "Expected 'diag' and a number: the network is trained with such a mixture; "
+                    "LatentMixture(n_components='auto') chooses the number before."
                 )
 
     def _mixture(self) -> GaussianMixture:

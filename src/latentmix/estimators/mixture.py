@@ -8,7 +8,7 @@ from contextlib import closing
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import (
@@ -56,7 +56,7 @@ from latentmix.training.events import Listener, nobody
 from latentmix.training.sources import ArraySource, Source
 
 # In place of a number of components: as many as the rows call for.
-AUTO = "auto"
+AUTO: Final = "auto"
 
 # Parameters that give a start.
 STARTS = ("weights_init", "means_init", "precisions_init")

@@ -105,13 +105,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         """
         for name in ("n_rounds", "epochs", "n_neighbors"):
             check_number(name, getattr(self, name), kind=Integral, least=1)
-        if isinstance(self.n_walk_steps, Integral) or not len(self.n_walk_steps):
-            raise ParameterError(
-                f"n_walk_steps={self.n_walk_steps!r}. Expected the steps of one walk or more, such "
-                "as (20, 5)."
-            )
-        for steps in self.n_walk_steps:
-            check_number("n_walk_steps", steps, kind=Integral, least=1)
+        check_walk_steps(self.n_walk_steps)
         check_number("min_steps", self.min_steps, kind=Integral, least=0)
         check_number("max_graph_rows", self.max_graph_rows, kind=Integral, least=100)
         check_number("learning_rate", self.learning_rate, above=0)
@@ -140,3 +134,19 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         """Return the passes over so many rows in one round."""
         n_batches = math.ceil(n_rows / min(batch_size, n_rows))
         return max(int(self.epochs), math.ceil(self.min_steps / n_batches))
+
+
+def check_walk_steps(n_walk_steps: Sequence[int]) -> None:
+    """Refuse steps of walks that are no whole numbers above 0, and none at all.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if isinstance(n_walk_steps, Integral) or not len(n_walk_steps):
+        raise ParameterError(
+            f"n_walk_steps={n_walk_steps!r}. Expected the steps of one walk or more, such "
+            "as (20, 5)."
+        )
+    for steps in n_walk_steps:
+        check_number("n_walk_steps", steps, kind=Integral, least=1)

@@ -28,9 +28,10 @@ import jax
 import numpy as np
 
 from latentmix.data import Rows
+from latentmix.estimators.cluster_selection import ClusterSelection, settle_n_components
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import KnownLabels
-from latentmix.estimators.mixture import STARTS
+from latentmix.estimators.mixture import AUTO, STARTS
 from latentmix.estimators.refinement import GROUPS, Refinement
 from latentmix.estimators.teacher import groups_of, importance_of, mixture_of
 from latentmix.estimators.vae import VAE, Keeper, nowhere
@@ -102,11 +103,15 @@ class Surroundings(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The mixture that the last round came to: weights (K,), means and variances (K, L)."""
+    """The mixture that the last round came to: weights (K,), means and variances (K, L).
+
+    `selection` says how its number of components was chosen, None where that was given.
+    """
 
     weights: np.ndarray
     means: np.ndarray
     variances: np.ndarray
+    selection: ClusterSelection | None
 
     def as_mixture(self, mixture: GaussianMixture, latents: np.ndarray) -> GaussianMixture:
         """Return this mixture as an estimator with another's parameters, fitted to latents (N, L).
@@ -114,7 +119,8 @@ class Found(NamedTuple):
         It was learned with the network, which EM on the finished latents knows nothing of: none of
         its iterations is taken.
         """
-        start = dict(zip(STARTS, (self.weights, self.means, 1 / self.variances), strict=True))
+        given = self.weights, self.means, 1 / self.variances
+        start = dict(zip(STARTS, given, strict=True))
         own = mixture.get_params()
         mixture.set_params(**start, max_iter=0).fit(latents)
         mixture.set_params(**own)
@@ -145,6 +151,7 @@ def refined(
         Rows as its `fit` takes them.
     mixture : GaussianMixture
         Not fitted: of so many diagonal components, and by such an EM where `how.groups` asks it.
+        Of 'auto' components as many are chosen as the latents before the rounds have clusters.
     seed : int
     around : Surroundings
     before : (N,), optional
@@ -165,6 +172,9 @@ def refined(
     a_round = how.epochs_a_round(len(X), int(vae.batch_size))
     if before is None:
         _fit_first(vae, X, around, Course(n_to_come=a_round * how.n_rounds))
+    selection = None
+    if mixture.n_components == AUTO:
+        selection = settle_n_components(mixture, vae.transform(X), how, around.listener)
     rows = vae._prepared(X)
     held_out = around.validation_data
     held_out = None if held_out is None else vae._validated(held_out)
@@ -188,7 +198,8 @@ def refined(
     assert prior is not None  # there is one round or more
     weights = np.exp(np.asarray(prior.log_weights, np.float64))
     variances = np.exp(np.asarray(prior.log_variances, np.float64))
-    return Found(weights / weights.sum(), np.asarray(prior.means, np.float64), variances)
+    means = np.asarray(prior.means, np.float64)
+    return Found(weights / weights.sum(), means, variances, selection)
 
 
 def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:

@@ -22,10 +22,11 @@ from jaxtyping import Array
 
 from latentmix.data.columns import KINDS, Column
 from latentmix.errors import IntegrityError
+from latentmix.estimators.cluster_selection import ClusterSelection
 from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.latent_mixture import LatentMixture
-from latentmix.estimators.mixture import STARTS, MixtureEstimator
+from latentmix.estimators.mixture import AUTO, STARTS, MixtureEstimator
 from latentmix.estimators.refinement import Refinement
 from latentmix.estimators.vae import VAE
 from latentmix.models.named_tensors import from_tensors, to_tensors
@@ -83,6 +84,8 @@ def write_model(model: Model, path: Path) -> None:
         record["latents"], record["smoothing"] = model.latents, model.smoothing
         record["random_state"] = _plain(model)["random_state"]
         record["refinement"] = _plain_refinement(model.refinement)
+        selection = getattr(model, "selection_", None)
+        record["selection"] = None if selection is None else selection.to_json()
         _write_vae(model.vae_, path, record)
         _write_mixture(model.mixture_, path, record, _names(model, record))
     write_json(path / "model.json", record)
@@ -328,7 +331,9 @@ def _read_names(model: Any, sealed: Sealed, prefix: str, record: dict[str, Any])
 def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) -> LatentMixture:
     parts = {**record, "feature_names": None}
     vae, mixture = _read_vae(sealed, prefix, parts), _read_mixture(sealed, prefix, parts)
+    selection = record.get("selection")  # models of earlier versions have none
     model = LatentMixture(
+        None if selection is None else AUTO,
         vae=VAE(**vae.get_params()),
         mixture=GaussianMixture(**mixture.get_params()),
         latents=record["latents"],
@@ -337,6 +342,7 @@ def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) ->
         random_state=record["random_state"],
     )
     model.vae_, model.mixture_ = vae, mixture
+    model.selection_ = None if selection is None else ClusterSelection.from_json(selection)
     _set_features(model, vae.n_features_in_, record)
     _read_names(model, sealed, prefix, record)
     return model

@@ -57,6 +57,9 @@ VECTORS_TO_ASK_FOR: Final = 4
 # Lanczos' relative tolerance: k-means does not see the digits beyond.
 EIGENVALUE_TOLERANCE: Final = 1e-4
 
+# Eigenvalues, ascending, and eigenvectors: (C,) and (N, C).
+Ways = tuple[Float[np.ndarray, " C"], Float[np.ndarray, "N C"]]
+
 # The share of what a row has that comes from its neighbours as labels flow (a in the equation), and
 # how exactly the flow is found: which class is largest is all that matters.
 FLOWING: Final = 0.99
@@ -93,32 +96,56 @@ def graph_clusters(
     if n_clusters < 2 or n_rows < 3:
         return np.zeros(n_rows, np.int64) if n_clusters < 2 else np.arange(n_rows) % n_clusters
     random = np.random.RandomState(seed)
-    values, vectors = slowest_ways(graph, max(COORDINATES_PER_CLUSTER) * n_clusters, random)
-    walks = [
-        walk_coordinates(values[-n_coordinates:], vectors[:, -n_coordinates:], steps)
-        for steps in n_steps
-        for n_coordinates in (each * n_clusters for each in COORDINATES_PER_CLUSTER)
-    ]
-    anew = _most_modular(graph, [_tightest(walk, n_clusters, n_init, random) for walk in walks])
+    ways = slowest_ways(graph, coordinates_for(n_clusters), random)
+    anew = groups_along(graph, ways, n_clusters, random, n_steps, n_init)
     if before is None:
         return anew.clusters
+    walks = _walks(ways, n_clusters, n_steps)
     mended = _most_modular(graph, [_mended(walk, before, n_clusters) for walk in walks])
     return anew.clusters if anew.modularity > mended.modularity + CLEARLY else mended.clusters
 
 
-class _Modular(NamedTuple):
+class Modular(NamedTuple):
     """Clusters (N,) and their modularity."""
 
     clusters: np.ndarray
     modularity: float
 
 
-def _most_modular(graph: sparse.csr_matrix, found: Sequence[np.ndarray]) -> _Modular:
+def groups_along(
+    graph: sparse.csr_matrix,
+    ways: Ways,
+    n_clusters: int,
+    random: np.random.RandomState,
+    n_steps: Sequence[int] = (20, 5),
+    n_init: int = 10,
+) -> Modular:
+    """Return the clusters of a graph whose `slowest_ways` are known, `coordinates_for` or more."""
+    walks = _walks(ways, n_clusters, n_steps)
+    return _most_modular(graph, [_tightest(walk, n_clusters, n_init, random) for walk in walks])
+
+
+def coordinates_for(n_clusters: int) -> int:
+    """Return how many of a graph's slowest ways so many clusters are looked for along."""
+    return max(COORDINATES_PER_CLUSTER) * n_clusters
+
+
+def _walks(ways: Ways, n_clusters: int, n_steps: Sequence[int]) -> list[Float[np.ndarray, "N C"]]:
+    """Return the coordinates of the walks that are tried."""
+    values, vectors = ways
+    return [
+        walk_coordinates(values[-n_coordinates:], vectors[:, -n_coordinates:], steps)
+        for steps in n_steps
+        for n_coordinates in (each * n_clusters for each in COORDINATES_PER_CLUSTER)
+    ]
+
+
+def _most_modular(graph: sparse.csr_matrix, found: Sequence[np.ndarray]) -> Modular:
     """Return the most modular of those that cut hardly more than the best."""
     within, modularities = np.transpose([within_and_modularity(graph, each) for each in found])
     near = within >= within.max() - CUT_SLACK
     best = int(np.argmax(np.where(near, modularities, -np.inf)))
-    return _Modular(found[best], float(modularities[best]))
+    return Modular(found[best], float(modularities[best]))
 
 
 def within_and_modularity(
@@ -164,9 +191,7 @@ def neighbour_graph(x: Float[np.ndarray, "N D"], n_neighbors: int) -> sparse.csr
     return sparse.csr_matrix(one_way + other_way - one_way.multiply(other_way))
 
 
-def slowest_ways(
-    graph: sparse.csr_matrix, n_ways: int, random: np.random.RandomState
-) -> tuple[Float[np.ndarray, " C"], Float[np.ndarray, "N C"]]:
+def slowest_ways(graph: sparse.csr_matrix, n_ways: int, random: np.random.RandomState) -> Ways:
     """Return the leading eigenvalues of the normalised graph, ascending, and their eigenvectors.
 
     They are the ways in which a random walk on it mixes, the slowest last; as many as there are

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import clone
@@ -24,6 +24,7 @@ from latentmix.data import RowView, split
 from latentmix.errors import InputError, ParameterError, TrainingWarning
 from latentmix.estimators import VAE, GaussianMixture, LatentMixture, Refinement
 from latentmix.estimators.latent_mixture import LATENTS
+from latentmix.estimators.mixture import AUTO
 from latentmix.estimators.store import write_model
 from latentmix.kernels.warp import Warps
 from latentmix.runs.environment import DECIDING_BITS, environment
@@ -38,7 +39,7 @@ from latentmix.runs.parts import (
 )
 from latentmix.runs.recipe import Recipe
 from latentmix.runs.request import Request, claim
-from latentmix.runs.scores import density_scores, naming_record, scores_of
+from latentmix.runs.scores import density_scores, naming_record, scores_of, selection_record
 from latentmix.runs.tables import write_history, write_tables
 from latentmix.runs.trust import calibrate, trust_of
 from latentmix.storage.files import alone_in, null_where_not_finite, write_json
@@ -48,9 +49,6 @@ from latentmix.training.events import Listener, Stage, Warned, all_of
 
 # Fewer rows leave no validation and test rows worth the name.
 FEWEST_ROWS = 20
-
-# Components where their number is to be that of the classes, and no class is known.
-COMPONENTS_WITHOUT_CLASSES = 10
 
 
 def execute(
@@ -144,7 +142,8 @@ def split_rows(request: Request) -> Parts:
         raise InputError(
             f"{dataset.source} has no test rows in its split. Expected at least one, to be scored."
         )
-    most = max(n_components_of(request), *recipe.report.n_components)
+    asked = n_components_of(request)
+    most = max(1 if asked == AUTO else asked, *recipe.report.n_components)
     if len(parts.split.train) < most:
         raise InputError(
             f"n_components={most} is above the {len(parts.split.train)} training rows of "
@@ -200,6 +199,7 @@ def _metrics(
         "format": 1,
         "data": {"name": request.dataset.name, "rows": parts.sizes()},
         "naming": naming_record(parts),
+        "selection": selection_record(models[0]),
         "scores": [scores_of(each, latents, parts, "test") for each in models],
         "validation_scores": [scores_of(each, latents, parts, "validation") for each in models],
         "trust": trust_of(models[0], latents, parts, taught=request.recipe.labels.teach),
@@ -233,9 +233,11 @@ def model_of(request: Request) -> LatentMixture:
     recipe, image_shape = request.recipe, request.dataset.image_shape
     mixture, refinement = asdict(recipe.mixture), asdict(recipe.refinement)
     warps = Warps(**asdict(recipe.warps))
+    n_components = n_components_of(request)
     return LatentMixture(
+        AUTO if n_components == AUTO else None,
         vae=VAE(**{**recipe.vae.parameters(), **_of_data(request)}),
-        mixture=GaussianMixture(**{**mixture, "n_components": n_components_of(request)}),
+        mixture=GaussianMixture(**{**mixture, "n_components": n_components}),
         refinement=Refinement(**refinement, warps=warps, image_shape=image_shape)
         if recipe.refinement.n_rounds
         else None,
@@ -245,12 +247,15 @@ def model_of(request: Request) -> LatentMixture:
     )
 
 
-def n_components_of(request: Request) -> int:
-    """Return the number of components: the recipe's, or that of the classes that have a name."""
+def n_components_of(request: Request) -> int | Literal["auto"]:
+    """Return the number of components, or 'auto' where it is to be chosen.
+
+    It is the recipe's, or that of the classes that have a name; without any it is chosen.
+    """
     asked = request.recipe.mixture.n_components
     if asked != "classes":
         return asked
-    return len(request.dataset.class_names) or COMPONENTS_WITHOUT_CLASSES
+    return len(request.dataset.class_names) or AUTO
 
 
 def _of_data(request: Request) -> dict[str, Any]:

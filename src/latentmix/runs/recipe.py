@@ -110,7 +110,7 @@ class WarpsSection:
 class MixtureSection:
     """Parameters of :class:`latentmix.GaussianMixture`."""
 
-    n_components: Count | Literal["classes"]
+    n_components: Count | Literal["classes", "auto"]
     covariance_type: Literal["full", "tied", "diag", "spherical", "factor"]
     init_params: Literal["kmeans", "k-means++", "k-means||", "random", "random_from_data"]
     n_init: Count

@@ -52,6 +52,11 @@ def naming_record(parts: Parts) -> dict[str, Any]:
     }
 
 
+def selection_record(model: LatentMixture) -> dict[str, Any] | None:
+    """Return how the number of components was chosen; None where it was given."""
+    return None if model.selection_ is None else model.selection_.to_json()
+
+
 def clustering_scores(
     model: LatentMixture, means: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
 ) -> dict[str, float]:

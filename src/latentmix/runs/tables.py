@@ -14,6 +14,7 @@ import numpy as np
 from latentmix import metrics
 from latentmix.data import Dataset
 from latentmix.estimators import LatentMixture
+from latentmix.estimators.cluster_selection import ClusterRow
 from latentmix.runs.parts import Latents, Parts, answers_at, write_rows
 from latentmix.runs.recipe import Recipe
 from latentmix.runs.trust import class_proba_over
@@ -57,6 +58,18 @@ def write_history(models: Sequence[LatentMixture], out: Path) -> None:
     )
 
 
+def write_selection(model: LatentMixture, out: Path) -> None:
+    """Write the table of the numbers of components that were tried, if one was chosen."""
+    selection = model.selection_
+    if selection is None or not selection.table:
+        return
+    write_csv(
+        out / "figures" / "selection.csv",
+        (*ClusterRow._fields, "chosen"),
+        ((*row, int(row.n_components == selection.n_components)) for row in selection.table),
+    )
+
+
 def write_tables(
     model: LatentMixture,
     latents: Latents,
@@ -83,6 +96,7 @@ def write_tables(
             **explained_variance(latents.train(model.latents)),
         },
     )
+    write_selection(model, out)
     write_named_tables(model, latents, parts, out)
 
 
