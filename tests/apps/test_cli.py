@@ -134,6 +134,23 @@ def test_convolutions_are_for_images_alone(latentmix, small, shapes_file, tmp_pa
     assert not (tmp_path / "refused").exists()
 
 
+def test_a_table_without_classes_is_run_with_as_many_components_as_it_calls_for(
+    latentmix, small, tmp_path
+):
+    rng = np.random.RandomState(0)
+    rows = rng.normal(size=(120, 4)) + 12 * np.eye(4)[np.arange(120) % 4]
+    lines = [",".join(f"{v:.4f}" for v in row) for row in rows]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,d", *lines]) + "\n")
+    args = ("--set", "mixture.n_components=classes", "vae.kl_weight=0.1", "vae.latent_dim=3")
+    code, out, err = latentmix("run", tmp_path / "t.csv", *small, *args, "--out", tmp_path / "run")
+    assert (code, err) == (0, [])
+    said = [line for line in out if line.startswith("Chose 4 components (tried 2 to ")]
+    assert len(said) == 2, "once when it is chosen, once at the end"
+    assert "4 clusters found" in out
+    with Image.open(tmp_path / "run" / "figures" / "selection.png") as image:
+        assert np.asarray(image.convert("L")).std() > 5
+
+
 def test_predict_writes_a_line_a_row(latentmix, run_folder, shapes_file, shapes, tmp_path):
     code, _, _ = latentmix("predict", run_folder, shapes_file, "-o", tmp_path / "found.csv")
     rows = table(tmp_path / "found.csv")

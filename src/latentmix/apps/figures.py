@@ -221,7 +221,8 @@ def selection(tables: Tables) -> Figure | None:
     if not rows:
         return None
     numbers = [int(row["n_components"]) for row in rows]
-    chosen = next(int(row["n_components"]) for row in rows if row["chosen"] == "1")
+    # One component is none of those tried: halves agree on nothing.
+    chosen = next((int(row["n_components"]) for row in rows if row["chosen"] == "1"), 1)
     figure = Figure(figsize=(5.6, 4.6))
     above, below = figure.subplots(2, 1, sharex=True)
     stability, deviation, modularity = (
@@ -240,7 +241,8 @@ def selection(tables: Tables) -> Figure | None:
     above.set_ylabel("stability")
     below.set(ylabel="modularity", xlabel="components")
     below.xaxis.set_major_locator(ticker.MaxNLocator(nbins=12, integer=True))
-    above.set_title(f"{chosen} components: halves of the rows agree, and bear them out")
+    title = f"{chosen} components: halves of the rows agree, and bear them out"
+    above.set_title(title if chosen > 1 else "1 component: halves of the rows agree on no more")
     return figure
 
 

@@ -54,7 +54,8 @@ class ClusterSelection:
     ----------
     n_components : int
         The choice: of the numbers hardly less stable than the most stable, the one of the largest
-        product of stability and modularity. 1 where there are too few rows to tell.
+        product of stability and modularity. 1 where halves agree on nothing, or there are too few
+        rows to tell.
     runner_up : int or None
         What would be chosen without it.
     n_halves : int
@@ -69,21 +70,33 @@ class ClusterSelection:
     table: tuple[ClusterRow, ...]
 
     @property
+    def n_agreeing(self) -> int:
+        """How many halves choose the number by themselves."""
+        if self.n_components > 1:
+            return self._row(self.n_components).chosen_by
+        return self.n_halves - sum(row.chosen_by for row in self.table)
+
+    @property
     def agreement(self) -> float:
         """The share of halves that choose the number by themselves, [0, 1]; 1 without any."""
-        return self._row(self.n_components).chosen_by / self.n_halves if self.table else 1.0
+        return self.n_agreeing / self.n_halves if self.n_halves else 1.0
 
     @property
     def sentence(self) -> str:
         """What was chosen, and how sure it is, in one sentence."""
         if not self.table:
             return "Chose 1 component: there are too few rows to tell more apart"
-        own = self._row(self.n_components)
-        tried = f"{self.table[0].n_components} to {self.table[-1].n_components}"
+        tried = f"(tried {self.table[0].n_components} to {self.table[-1].n_components})"
+        alone = f"{self.n_agreeing} of {self.n_halves} choose {self.n_components} by themselves"
+        if self.n_components == 1:
+            most = max(row.stability for row in self.table)
+            return (
+                f"Chose 1 component {tried}: halves of the rows agree on no more, to {most:.2f} at "
+                f"most (adjusted Rand index), and {alone}"
+            )
         text = (
-            f"Chose {own.n_components} components (tried {tried}): halves of the rows agree on "
-            f"them to {own.stability:.2f} (adjusted Rand index), and {own.chosen_by} of "
-            f"{self.n_halves} choose {own.n_components} by themselves"
+            f"Chose {self.n_components} components {tried}: halves of the rows agree on them to "
+            f"{self._row(self.n_components).stability:.2f} (adjusted Rand index), and {alone}"
         )
         if self.runner_up is not None:
             stability = self._row(self.runner_up).stability
@@ -207,9 +220,8 @@ def selection_of(compared: Sequence[SizeOfGroups]) -> ClusterSelection:
         return ClusterSelection(1, None, 0, ())
     stability = np.array([each.stability for each in compared])
     modularity = np.array([each.modularity for each in compared])
-    by_half = [ranked(*each)[0] for each in zip(stability.T, modularity.T, strict=True)]
-    chosen_by = np.bincount(by_half, minlength=len(compared))
-    order = ranked(stability.mean(axis=1), modularity.mean(axis=1))
+    by_half = [ranked(*each)[:1] for each in zip(stability.T, modularity.T, strict=True)]
+    chosen_by = np.bincount(np.concatenate(by_half), minlength=len(compared))
     table = tuple(
         ClusterRow(
             each.n_groups,
@@ -220,5 +232,8 @@ def selection_of(compared: Sequence[SizeOfGroups]) -> ClusterSelection:
         )
         for at, each in enumerate(compared)
     )
-    runner_up = table[order[1]].n_components if len(order) > 1 else None
-    return ClusterSelection(table[order[0]].n_components, runner_up, stability.shape[1], table)
+    order = ranked(stability.mean(axis=1), modularity.mean(axis=1))
+    places = [table[at].n_components for at in order]
+    chosen = places[0] if places else 1
+    runner_up = places[1] if len(places) > 1 else None
+    return ClusterSelection(chosen, runner_up, stability.shape[1], table)

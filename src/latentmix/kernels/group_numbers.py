@@ -12,7 +12,8 @@ along the one are told to the rows of the other, by their nearest neighbours the
 
 Neither chooses alone. Two groups of groups may be as stable as the groups themselves; and the more
 modular parts of an evenly filled disc are ones that nobody finds twice. So of the numbers that are
-hardly less stable than the most stable one, that of the largest product of both is chosen.
+hardly less stable than the most stable one, that of the largest product of both is chosen; and one
+group where halves agree on nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ FEWEST_DRAWS, MOST_DRAWS = 2, 5
 
 # A number is hardly less stable than the most stable if it lacks no more of the index than this.
 STABILITY_SLACK: Final = 0.1
+
+# Halves that agree to less than this on any number agree on nothing: one Gaussian in 10 dimensions
+# has 0.08 at most, digits 0.78.
+LEAST_STABILITY: Final = 0.3
 
 # Numbers beyond the most modular that are tried before the search ends.
 PATIENCE: Final = 5
@@ -123,6 +128,8 @@ def compare_numbers(
     """
     random = np.random.RandomState(seed)
     size = min(len(x) // 2, MOST_ROWS_OF_A_HALF)
+    if size < 2:
+        return ()
     n_draws = int(np.clip(ROWS_OF_ALL_HALVES // max(2 * size, 1), FEWEST_DRAWS, MOST_DRAWS))
     draws = []
     for _ in range(n_draws):
@@ -167,6 +174,8 @@ def _told(
 def ranked(
     stability: Float[np.ndarray, " S"], modularity: Float[np.ndarray, " S"]
 ) -> Int[np.ndarray, " S"]:
-    """Return numbers of groups by place, the one to choose first."""
+    """Return the places of numbers of groups, the one to choose first; none if all are unstable."""
+    if stability.max() < LEAST_STABILITY:
+        return np.zeros(0, np.int64)
     stable = stability >= stability.max() - STABILITY_SLACK
     return np.lexsort((-stability * modularity, ~stable))
