@@ -151,7 +151,7 @@ def select_n_clusters(
     Parameters
     ----------
     X : (N, D)
-        Rows whose Euclidean distances to near rows mean something. Halves are of at most 5,000.
+        Rows whose Euclidean distances to near rows mean something. Halves are of at most 20,000.
     most : int, default=50
         The largest number to try. The search ends before, five numbers after the most modular.
     n_neighbors, n_walk_steps
