@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows
 from latentmix.errors import InputError, ParameterError
+from latentmix.estimators.anomaly import AnomalyMixin
 from latentmix.estimators.cluster_selection import settle_n_components
 from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
@@ -55,6 +56,7 @@ LATENTS = ("z", "mean")
 
 # scikit-learn carries no types, so its classes are Any.
 class LatentMixture(
+    AnomalyMixin,
     LogLikelihoodMixin,
     NamedComponentsMixin,
     QueryMixin,
@@ -109,6 +111,8 @@ class LatentMixture(
     unnamed_components_ : (U,)
         After `label`: the components that no labelled row reached; they have the class
         frequencies for names.
+    usual_ : latentmix.estimators.anomaly.Usual
+        What anomalies are told from.
     temperature_ : float
         After `label`: of p(y|x), 1 until `calibrate`.
     n_features_in_ : int
@@ -166,7 +170,8 @@ class LatentMixture(
             with a refinement by its rounds, which put labelled rows among the components of their
             classes.
         validation_data : (M, D), optional
-            Rows whose averages are recorded after each epoch.
+            Rows whose averages are recorded after each epoch, and among which
+            `anomaly_p_values` counts.
         listener : callable, optional
             Told of events (:mod:`latentmix.training.events`). By raising ``StopTraining`` it ends
             the part under way, the VAE or the mixture.
@@ -184,7 +189,8 @@ class LatentMixture(
             As :class:`VAE` does, and if all rows are in one of several components.
         """
         self._check_parameters()
-        vae_seed, draw_seed, mixture_seed, refinement_seed = draw_seeds(self.random_state, 4)
+        seeds = draw_seeds(self.random_state, 5)
+        vae_seed, draw_seed, mixture_seed, refinement_seed, usual_seed = seeds
         vae = _prepared(VAE() if self.vae is None else self.vae, vae_seed, self.verbose)
         mixture = _prepared(self._mixture(), mixture_seed, self.verbose)
         X = check_readable(self, X, reset=True)
@@ -210,6 +216,7 @@ class LatentMixture(
             self.mixture_ = found.as_mixture(mixture, self.latents_)
         self.labels_ = self.predict(X)
         warn_of_one_cluster(self.labels_, self.mixture_.n_components_)
+        self._learn_usual(X, validation_data, usual_seed)
         self._forget_names()
         return self if labels is None else self.label(X, labels)
 
@@ -248,7 +255,7 @@ class LatentMixture(
         how = refinement or self.refinement or Refinement()
         how.check_parameters()
         known = None if labels is None else known_labels(labels, len(X))
-        _, draw_seed, _, seed = draw_seeds(self.random_state, 4)
+        _, draw_seed, _, seed, usual_seed = draw_seeds(self.random_state, 5)
         vae, mixture = copy.copy(self.vae_), clone(self.mixture_)
         mixture.set_params(covariance_type="diag", n_components=self.mixture_.n_components_)
         around = Surroundings(validation_data, listener, None)
@@ -258,6 +265,7 @@ class LatentMixture(
         self.latents_ = self._latents(X, draw_seed)
         self.mixture_ = found.as_mixture(mixture, self.latents_)
         self.labels_ = self.predict(X)
+        self._learn_usual(X, validation_data, usual_seed)
         self._forget_names()
         return self if labels is None else self.label(X, labels)
 
@@ -270,12 +278,13 @@ class LatentMixture(
     ) -> LatentMixture:
         """Return a model with the same VAE and another mixture, fitted to latents (N, L).
 
-        The VAE is shared, not trained again; the new model has no names yet. `kind` says what
-        the latents are: 'z' or 'mean'.
+        The VAE is shared, not trained again; the new model has no names yet, and what is usual is
+        to be learned (`learn_usual`). `kind` says what the latents are: 'z' or 'mean'.
         """
         check_is_fitted(self, "mixture_")
         other = copy.copy(self)
         other._forget_names()
+        other._forget_usual()
         other.mixture, other.n_components, other.latents = clone(mixture), None, kind
         other.refinement = other.selection_ = None  # of its own mixture alone
         other.latents_ = latents
@@ -318,7 +327,7 @@ class LatentMixture(
         return self.vae_.reconstruct(X)
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return a lower bound on log p(x) of each row, (N,), in nats; low is anomalous.
+        """Return a lower bound on log p(x) of each row, (N,), in nats.
 
         The ELBO with the mixture as prior: E_q[log p(x|z) + log p(z) - log q(z|x)], averaged over
         8 draws shared by all rows. For grey images its first term is minus the cross entropy.

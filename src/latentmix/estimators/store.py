@@ -3,6 +3,7 @@
 model.json            what it is: class, parameters, architecture, classes
 vae.safetensors       the network's arrays, shift and scale
 mixture.safetensors   weights, means, covariances, precision factors, p(y|k)
+usual.safetensors     what anomalies are told from; absent in models of earlier versions
 manifest.json         size and SHA-256 of each
 """
 
@@ -22,6 +23,7 @@ from jaxtyping import Array
 
 from latentmix.data.columns import KINDS, Column
 from latentmix.errors import IntegrityError
+from latentmix.estimators.anomaly import LEAST_VARIANCE, Usual
 from latentmix.estimators.cluster_selection import ClusterSelection
 from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
 from latentmix.estimators.gaussian_mixture import GaussianMixture
@@ -88,6 +90,7 @@ def write_model(model: Model, path: Path) -> None:
         record["selection"] = None if selection is None else selection.to_json()
         _write_vae(model.vae_, path, record)
         _write_mixture(model.mixture_, path, record, _names(model, record))
+        _write_usual(model, path)
     write_json(path / "model.json", record)
 
 
@@ -168,6 +171,15 @@ def _write_mixture(
         key: getattr(mixture, name) for name, key in _TENSORS.items() if hasattr(mixture, name)
     }
     write_tensors(path / "mixture.safetensors", {**tensors, **names})
+
+
+def _write_usual(model: LatentMixture, path: Path) -> None:
+    if not hasattr(model, "usual_"):
+        return
+    usual = model.usual_
+    density = {f"density.{key}": getattr(usual.density, name) for name, key in _TENSORS.items()}
+    own = {"shift": usual.shift, "scale": usual.scale, "held_out": usual.held_out}
+    write_tensors(path / "usual.safetensors", {**own, **density})
 
 
 def _names(
@@ -345,7 +357,17 @@ def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) ->
     model.selection_ = None if selection is None else ClusterSelection.from_json(selection)
     _set_features(model, vae.n_features_in_, record)
     _read_names(model, sealed, prefix, record)
+    if f"{prefix}usual.safetensors" in sealed.names:
+        model.usual_ = _read_usual(sealed.tensors(f"{prefix}usual.safetensors"))
     return model
+
+
+def _read_usual(tensors: dict[str, np.ndarray]) -> Usual:
+    means = tensors["density.means"]
+    density = GaussianMixture(len(means), reg_covar=LEAST_VARIANCE, max_iter=1000)
+    density.keep_tensors({name: tensors[f"density.{key}"] for name, key in _TENSORS.items()})
+    density.n_features_in_ = means.shape[1]
+    return Usual(tensors["shift"], tensors["scale"], density, tensors["held_out"])
 
 
 def _set_features(model: Any, n_features: int, record: dict[str, Any]) -> None:

@@ -94,6 +94,33 @@ def _draws(fixed: tuple[Network, Array], x: Array) -> Draws[Array]:
     )
 
 
+class AtMean(NamedTuple, Generic[ArrayT]):
+    """What is said of a row at its posterior mean z.
+
+    Attributes
+    ----------
+    posterior : Posterior
+        q(z|x): mean and log-variance, (N, L) each.
+    reconstruction : (N,)
+        -log p(x|z), in nats.
+    squared_error : (N,)
+        |x - E[x|z]|^2 in prepared units, summed over features.
+    """
+
+    posterior: Posterior[ArrayT]
+    reconstruction: ArrayT
+    squared_error: ArrayT
+
+
+@eqx.filter_jit
+def _at_mean(network: Network, x: Array) -> AtMean[Array]:
+    x = prepare(x)
+    posterior = network.posterior(x)
+    outputs = network.outputs(posterior.mean)
+    squared_error = jnp.sum((x - network.likelihood.mean(outputs)) ** 2, axis=1)
+    return AtMean(posterior, -network.likelihood.log_likelihood(x, outputs), squared_error)
+
+
 def posterior(network: Network, rows: Rows) -> Posterior[np.ndarray]:
     """Return q(z|x) of each row: mean and log-variance, (N, L) each."""
     answer: Posterior[np.ndarray] = map_blocks(_posterior, network, rows)
@@ -146,3 +173,11 @@ def draws(
     They are taken at S draws shared by all rows; noise is (S, L).
     """
     return map_blocks(_draws, (network, jnp.asarray(noise)), rows, then=function)
+
+
+def at_means(
+    network: Network, rows: Rows, function: Callable[[AtMean[np.ndarray]], np.ndarray]
+) -> np.ndarray:
+    """Return what a function of what is said at posterior means, block by block, says of rows."""
+    answer: np.ndarray = map_blocks(_at_mean, network, rows, then=function)
+    return answer
