@@ -156,7 +156,7 @@ def test_predict_writes_a_line_a_row(latentmix, run_folder, shapes_file, shapes,
     rows = table(tmp_path / "found.csv")
     assert code == 0
     assert len(rows) == len(shapes.X)
-    assert list(rows[0]) == ["row", "id", "cluster", "label", "probability", "anomaly_score"]
+    assert list(rows[0]) == [*COLUMNS]
     named = np.array([row["label"] for row in rows])
     assert (named == np.asarray(shapes.class_names)[shapes.labels]).mean() > 0.95
 

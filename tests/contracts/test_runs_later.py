@@ -252,7 +252,7 @@ def test_predictions_are_the_models_answers(finished, new_shapes, tmp_path):
     out = tmp_path / "deep" / "out.csv"
     assert predict_run(finished, str(path), out) == 4
     rows, model = table(out), latentmix.load(finished)
-    assert list(rows[0]) == ["row", "id", "cluster", "label", "probability", "anomaly_score"]
+    assert list(rows[0]) == [*COLUMNS]
     assert column(rows, "row", int).tolist() == column(rows, "id", int).tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(column(rows, "cluster", int), model.predict(X))
     np.testing.assert_array_equal(column(rows, "label"), model.predict_class(X))

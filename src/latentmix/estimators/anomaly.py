@@ -1,12 +1,13 @@
 """Anomaly scores: how rare is what a fitted model has to say of a row.
 
 log p(x) alone is no such score: a model finds plain images of a kind that it never saw likelier
-than those it learned from (Nalisnick et al. 2019). So a row is summed up in five numbers, all at
-the posterior mean z of q(z|x), and its score is minus the log density that these five have among
-the training rows' (Morningstar et al. 2021): far too likely is as strange as far too unlikely.
+than those it learned from (Nalisnick et al. 2019). So a row is summed up in six numbers, all at
+the posterior mean z of q(z|x), and its score is minus the log density that these have among the
+training rows' (Morningstar et al. 2021): far too likely is as strange as far too unlikely.
 
-    -log p(x|z)       what the decoder misses, in nats
-    |x - E[x|z]|^2    the same in squares: grey pixels cost nats even where nothing is missed
+    -log p(x|z)       what the decoder does not tell of the row, in nats
+    H[x]              what no decoder tells: the entropy of grey pixels; 0 for other rows
+    |x - E[x|z]|^2    how far off the decoder is
     log p(z)          how usual the place in latent space is
     log |Sigma|       how sure the encoder is of it: the log determinant of q(z|x)'s covariance
     H[p(k|z)]         how far it lies between the components
@@ -29,13 +30,12 @@ from latentmix.estimators.vae import VAE
 from latentmix.estimators.validation import draw_seeds
 from latentmix.models import inference
 
-# The statistics' density is learned from so many rows at most, drawn at random: they have five
-# dimensions, and more rows tell no more of them.
+# The statistics' density is learned from so many rows at most, drawn at random: in six dimensions
+# more rows tell little more.
 MOST_ROWS: Final = 10_000
 
-# Its components, fewer where there are not so many rows for each: a full one has 20 parameters.
-MOST_COMPONENTS: Final = 5
-ROWS_PER_COMPONENT: Final = 50
+# It is a mixture of one component for so many rows: one has 27 parameters.
+ROWS_PER_COMPONENT: Final = 500
 
 # Added to the variances of standardised statistics: that of the components' entropy is 0 for rows
 # that lie in one of them, which is most rows.
@@ -47,7 +47,7 @@ class Usual(NamedTuple):
 
     Attributes
     ----------
-    shift, scale : (5,)
+    shift, scale : (6,)
         The training rows' statistics are standardised by (statistics - shift) / scale.
     density : GaussianMixture
         Of these.
@@ -83,7 +83,7 @@ def usual_of(statistics: Float[np.ndarray, "N T"], seed: int) -> Usual:
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
     shift, deviation = statistics.mean(axis=0), statistics.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0)
-    n_components = min(MOST_COMPONENTS, max(1, len(statistics) // ROWS_PER_COMPONENT))
+    n_components = max(1, len(statistics) // ROWS_PER_COMPONENT)
     density = GaussianMixture(
         n_components, reg_covar=LEAST_VARIANCE, max_iter=1000, random_state=seed
     )
@@ -91,13 +91,14 @@ def usual_of(statistics: Float[np.ndarray, "N T"], seed: int) -> Usual:
 
 
 def statistics_of(vae: VAE, mixture: GaussianMixture, X: Rows) -> Float[np.ndarray, "N T"]:
-    """Return the five statistics of each row, (N, 5): the lines at the head of this file."""
+    """Return the six statistics of each row, (N, 6): the lines at the head of this file."""
 
     def summed_up(at: inference.AtMean[np.ndarray]) -> np.ndarray:
         answers = mixture._answers(at.posterior.mean)
         return np.column_stack(
             [
                 at.reconstruction,
+                at.grey,
                 at.squared_error,
                 answers.log_density,
                 at.posterior.log_variance.sum(axis=1),
@@ -142,13 +143,13 @@ class AnomalyMixin:
             As `score_samples` does.
         """
         X = self._checked(X)
-        self._learn_usual(X, held_out, draw_seeds(self.random_state, 1)[0])
+        self._learn_usual(X, held_out, draw_seeds(self.random_state, 5)[4])
         return self
 
     def anomaly_scores(self, X: Any) -> np.ndarray:
         """Return how strange each row is, (N,): the larger, the stranger.
 
-        Minus the log density of five statistics of the row (:mod:`latentmix.estimators.anomaly`)
+        Minus the log density of six statistics of the row (:mod:`latentmix.estimators.anomaly`)
         among the training rows' own, in nats; a density of standardised statistics, so that only
         differences mean something, and only under the same model. Infinite where a statistic
         overflows.

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import entr
 from jaxtyping import Array
 
 from latentmix.data import Rows
@@ -103,12 +104,16 @@ class AtMean(NamedTuple, Generic[ArrayT]):
         q(z|x): mean and log-variance, (N, L) each.
     reconstruction : (N,)
         -log p(x|z), in nats.
+    grey : (N,)
+        Of intensities, the sum of -x log x - (1 - x) log(1 - x), in nats: the least that the cross
+        entropy can be, at E[x|z] = x. 0 for what is no intensity.
     squared_error : (N,)
         |x - E[x|z]|^2 in prepared units, summed over features.
     """
 
     posterior: Posterior[ArrayT]
     reconstruction: ArrayT
+    grey: ArrayT
     squared_error: ArrayT
 
 
@@ -118,7 +123,12 @@ def _at_mean(network: Network, x: Array) -> AtMean[Array]:
     posterior = network.posterior(x)
     outputs = network.outputs(posterior.mean)
     squared_error = jnp.sum((x - network.likelihood.mean(outputs)) ** 2, axis=1)
-    return AtMean(posterior, -network.likelihood.log_likelihood(x, outputs), squared_error)
+    grey = jnp.zeros(len(x))
+    if network.likelihood.domain in ("intensities", "levels"):
+        intensity = jnp.minimum(x, 1.0)  # bytes may be divided to a last digit above it
+        grey = jnp.sum(entr(intensity) + entr(1 - intensity), axis=1)
+    reconstruction = -network.likelihood.log_likelihood(x, outputs)
+    return AtMean(posterior, reconstruction, grey, squared_error)
 
 
 def posterior(network: Network, rows: Rows) -> Posterior[np.ndarray]:

@@ -1,22 +1,26 @@
-"""What a finished run says of new rows: cluster, label, probability and anomaly score."""
+"""What a finished run says of new rows: cluster, label, probability, and how strange they are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from latentmix.estimators import LatentMixture
 from latentmix.runs.opened import open_run, read_data, rows_for
 from latentmix.runs.parts import answers_at
 from latentmix.storage.files import write_csv
 
-COLUMNS = ("row", "id", "cluster", "label", "probability", "anomaly_score")
+COLUMNS = ("row", "id", "cluster", "label", "probability", "anomaly_score", "p_value")
 
 
 def predict_run(folder: Path, name_or_path: str, out: Path) -> int:
     """Write a line for each row of the data, and return how many.
 
     `label` and `probability` are the most probable class and p(y|x); before naming, `label` is
-    blank and `probability` that of the cluster, p(k|x). `anomaly_score` is minus the ELBO under
-    the mixture prior, in nats: high is unusual.
+    blank and `probability` that of the cluster, p(k|x). `anomaly_score` is high for strange rows,
+    and `p_value` the share of the run's validation rows that are at least as strange; both are
+    blank where a run's model does not tell them, as those of earlier versions.
 
     Raises
     ------
@@ -29,13 +33,13 @@ def predict_run(folder: Path, name_or_path: str, out: Path) -> int:
     dataset = read_data(run, name_or_path)
     X = rows_for(run, dataset)
     answers = answers_at(run.model, run.model.transform(X))
-    scores = -run.model.score_samples(X)
+    scores, p_values = _strangeness(run.model, X)
     ids = range(len(X)) if dataset.row_ids is None else dataset.row_ids
     write_csv(
         out,
         COLUMNS,
         (
-            (row, *columns[:3], f"{columns[3]:.4f}", f"{columns[4]:.4f}")
+            (row, *columns[:3], f"{columns[3]:.4f}", *columns[4:])
             for row, columns in enumerate(
                 zip(
                     ids,
@@ -43,9 +47,23 @@ def predict_run(folder: Path, name_or_path: str, out: Path) -> int:
                     answers.classes,
                     answers.probabilities,
                     scores,
+                    p_values,
                     strict=True,
                 )
             )
         ),
     )
     return len(X)
+
+
+def _strangeness(model: LatentMixture, X: np.ndarray) -> tuple[list[str], list[str]]:
+    """Return anomaly scores and p-values as they are written, one of each a row."""
+    blank = [""] * len(X)
+    if not hasattr(model, "usual_"):
+        return blank, blank
+    scores = model.anomaly_scores(X)
+    p_values = model.usual_.p_values(scores) if len(model.usual_.held_out) else None
+    return (
+        [f"{score:.4f}" for score in scores],
+        blank if p_values is None else [f"{p:.6g}" for p in p_values],
+    )
