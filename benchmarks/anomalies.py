@@ -170,7 +170,7 @@ def likelihood_auroc(
 
 def auroc(is_anomaly: np.ndarray, scores: np.ndarray) -> float:
     """Return the probability that an anomaly scores above a usual row."""
-    finite = np.nan_to_num(scores, posinf=np.finfo(np.float64).max)
+    finite = np.nan_to_num(scores.astype(np.float64))
     return round(float(roc_auc_score(is_anomaly, finite)), 5)
 
 

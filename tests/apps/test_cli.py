@@ -18,6 +18,7 @@ from PIL import Image
 from latentmix.apps import cli as command_line
 from latentmix.apps.cli import EXIT_CODES, cli, guarded
 from latentmix.errors import LatentmixError
+from latentmix.runs.predict import COLUMNS
 from latentmix.storage.manifest import open_sealed
 
 

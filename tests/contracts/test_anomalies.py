@@ -13,7 +13,6 @@ from latentmix import VAE, GaussianMixture, LatentMixture, Refinement
 from latentmix.errors import InputError
 from latentmix.estimators.anomaly import statistics_of
 
-
 SHAPES = np.zeros((3, 8, 8))
 SHAPES[0, :4] = SHAPES[1, :, :4] = SHAPES[2, 2:6, 2:6] = 1
 

@@ -14,7 +14,7 @@ import latentmix
 from latentmix.errors import InputError, IntegrityError, MissingError, WriteError
 from latentmix.runs.evaluate import evaluate_run
 from latentmix.runs.label import label_run
-from latentmix.runs.predict import predict_run
+from latentmix.runs.predict import COLUMNS, predict_run
 from latentmix.storage.manifest import open_sealed
 
 # Rows 0 to 82 and 101 of the official split train, 83 to 100 validate, 102 to 119 test.
@@ -261,8 +261,10 @@ def test_predictions_are_the_models_answers(finished, new_shapes, tmp_path):
         column(rows, "probability", float), model.predict_class_proba(X).max(axis=1), atol=1e-4
     )
     scores = column(rows, "anomaly_score", float)
-    np.testing.assert_allclose(scores, -model.score_samples(X), atol=1e-3)
-    assert scores[3] > scores[:3].max() + 10
+    np.testing.assert_allclose(scores, model.anomaly_scores(X), atol=1e-3)
+    assert scores[3] > scores[:3].max()
+    p_values = column(rows, "p_value", float)
+    np.testing.assert_allclose(p_values, model.anomaly_p_values(X), atol=1e-6)
 
 
 def test_before_naming_the_label_is_blank_and_the_probability_the_clusters(
