@@ -25,6 +25,7 @@ FILES = {
     "metrics.json",
     "model/mixture.safetensors",
     "model/model.json",
+    "model/usual.safetensors",
     "model/vae.safetensors",
     "recipe.json",
     "request.json",

@@ -41,6 +41,9 @@ ROWS_PER_COMPONENT: Final = 500
 # that lie in one of them, which is most rows.
 LEAST_VARIANCE: Final = 1e-3
 
+# Scores that differ by a smaller share are one.
+TIE: Final = 1e-4
+
 
 class Usual(NamedTuple):
     """What is usual of rows.
@@ -72,7 +75,11 @@ class Usual(NamedTuple):
 
     def p_values(self, scores: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
         """Return the share of rows at least as strange, each counted with the held-out ones."""
-        n_below = np.searchsorted(self.held_out, scores, side="left")
+        finite = np.isfinite(scores)
+        # A row's last digits depend on the rows it is asked with, and these make no difference.
+        tied = scores.copy()
+        tied[finite] -= TIE * np.maximum(np.abs(scores[finite]), 1.0)
+        n_below = np.searchsorted(self.held_out, tied, side="left")
         n_held_out = len(self.held_out)
         p_values: np.ndarray = (1 + n_held_out - n_below) / (1 + n_held_out)
         return p_values

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from latentmix.data import Rows
 from latentmix.estimators import LatentMixture
 from latentmix.runs.opened import open_run, read_data, rows_for
 from latentmix.runs.parts import answers_at
@@ -56,7 +55,7 @@ def predict_run(folder: Path, name_or_path: str, out: Path) -> int:
     return len(X)
 
 
-def _strangeness(model: LatentMixture, X: np.ndarray) -> tuple[list[str], list[str]]:
+def _strangeness(model: LatentMixture, X: Rows) -> tuple[list[str], list[str]]:
     """Return anomaly scores and p-values as they are written, one of each a row."""
     blank = [""] * len(X)
     if not hasattr(model, "usual_"):
