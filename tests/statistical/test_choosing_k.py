@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_moons
 
-from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture, select_n_components
+from latentmix import (
+    BernoulliMixture,
+    GaussianMixture,
+    PoissonMixture,
+    select_n_clusters,
+    select_n_components,
+)
 from latentmix.errors import InputError, ParameterError
 
 
@@ -92,3 +99,28 @@ def test_what_cannot_be_chosen_is_refused():
         select_n_components(X, [])
     with pytest.raises(InputError, match="each half is fitted with up to 11"):
         select_n_components(X, range(1, 12))
+
+
+# Groups along a graph of neighbours, whatever their shape
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "n_features"), [(2, 2), (3, 8), (4, 2), (6, 8), (8, 2), (10, 8), (12, 3)]
+)
+def test_as_many_are_found_as_there_are(n_clusters, n_features):
+    X = clusters(n_clusters, n_features, seed=n_clusters, n_rows=80)
+    selection = select_n_clusters(X, random_state=0)
+    assert selection.n_components == n_clusters
+    assert selection.agreement > 0.5
+
+
+def test_one_cluster_is_one_group():
+    selection = select_n_clusters(np.random.RandomState(0).randn(400, 8), random_state=0)
+    assert selection.n_components == 1
+    assert selection.agreement > 0.5
+    assert "agree on no more" in selection.sentence
+
+
+def test_shapes_that_no_ellipsoid_tells():
+    X, _ = make_moons(600, noise=0.06, random_state=0)
+    assert select_n_clusters(X, random_state=0).n_components == 2
