@@ -186,11 +186,13 @@ def test_naming_later_is_naming_at_once(split_shapes, carry_out, tmp_path):
     assert own["log_likelihood"] == before["log_likelihood"]
 
 
-def test_without_a_class_there_are_ten_components(shapes, carry_out, tmp_path):
+def test_without_a_class_the_number_of_components_is_chosen(shapes, carry_out, tmp_path):
     unlabelled = replace(shapes, labels=None, class_names=())
     metrics = carry_out(tmp_path / "run", *ROUNDS, dataset=unlabelled)
-    assert metrics["scores"][0]["n_components"] == 10
-    assert latentmix.load(tmp_path / "run").mixture_.means_.shape == (10, 2)
+    # The shapes are of three kinds.
+    assert metrics["selection"]["n_components"] == 3
+    assert metrics["scores"][0]["n_components"] == 3
+    assert latentmix.load(tmp_path / "run").mixture_.means_.shape == (3, 2)
 
 
 # Labels that teach

@@ -409,9 +409,9 @@ class VAE(
         if self.validation_fraction is not None:
             check_number("validation_fraction", self.validation_fraction, above=0, most=1)
         check_verbosity(self.verbose)
-        for name in ("hidden_dims", "channels"):
+        for name, what in (("hidden_dims", "width"), ("channels", "number")):
             for each in () if getattr(self, name) is None else getattr(self, name):
-                check_number(f"{name}' number", each, kind=Integral, least=1)
+                check_number(f"{name}' {what}", each, kind=Integral, least=1)
 
     def _held_out(self, X: Rows, seed: int) -> tuple[Rows, Rows | None]:
         """Return the rows to train on and those to judge by, if any are asked for."""
