@@ -12,7 +12,6 @@ table is written as soon as it is there, and what is there is not made again.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 import warnings
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from latentmix.data import load as load_data
 from latentmix.runs.execute import model_of
 from latentmix.runs.recipe import load_recipe
 from latentmix.runs.request import Request
+from reporting import add_row, table_rows
 
 OTHERS = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
 P_VALUE = 0.05
@@ -86,11 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--digits", nargs="*", default=list("0123456789"), help="to leave out")
     parser.add_argument("--draws", type=int, default=0, help="for log_likelihood; 0: not scored")
     options = parser.parse_args(arguments)
-    made = {tuple(row[name] for name in Task._fields) for row in rows_of(options.csv)}
+    made = {tuple(row[name] for name in Task._fields) for row in table_rows(options.csv)}
     for task in plan(options):
         if tuple(map(str, task)) not in made:
-            add(options.csv, scored(task, options.folder, options.draws))
-    print(table(rows_of(options.csv)))
+            add_row(options.csv, COLUMNS, scored(task, options.folder, options.draws))
+    print(table(table_rows(options.csv)))
 
 
 def plan(options: argparse.Namespace) -> list[Task]:
@@ -172,24 +172,6 @@ def auroc(is_anomaly: np.ndarray, scores: np.ndarray) -> float:
     """Return the probability that an anomaly scores above a usual row."""
     finite = np.nan_to_num(scores.astype(np.float64))
     return round(float(roc_auc_score(is_anomaly, finite)), 5)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the table's rows, none where there is no table yet."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add(path: Path, row: dict[str, object]) -> None:
-    """Write a row below the others."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:

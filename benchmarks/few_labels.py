@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import hashlib
 import time
 import warnings
@@ -28,6 +27,7 @@ from latentmix import load as load_model
 from latentmix.data import Dataset, Split, split
 from latentmix.data import load as load_data
 from latentmix.metrics import error_at_coverage, expected_calibration_error
+from reporting import add_row, table_rows
 
 # So many labelled rows at least are dealt into folds to calibrate by.
 FEWEST_TO_CALIBRATE = 50
@@ -69,12 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = load_data(options.data)
     if dataset.labels is None:
         raise SystemExit(f"{options.data} has no labels. Give a data set that has.")
-    done = rows_of(options.csv)
+    done = table_rows(options.csv)
     made = {(row["run"], row["asked"], int(row["n_labels"]), int(row["draw"])) for row in done}
     for run, draw in plan(options):
         if (run.name, *draw) not in made:
-            add(options.csv, {"data": options.data, **taught(run, dataset, draw, options.rounds)})
-    print(table(rows_of(options.csv)))
+            add_row(
+                options.csv,
+                COLUMNS,
+                {"data": options.data, **taught(run, dataset, draw, options.rounds)},
+            )
+    print(table(table_rows(options.csv)))
 
 
 def plan(options: argparse.Namespace) -> list[tuple[Path, Draw]]:
@@ -149,24 +153,6 @@ def scores(model: LatentMixture, dataset: Dataset, parts: Split) -> Scores:
         float(expected_calibration_error(whole, truth)),
         float(error_at_coverage(whole, truth, coverage=0.9)),
     )
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the table's rows, none where there is no table yet."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add(path: Path, row: dict[str, object]) -> None:
-    """Write a row below the others."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:

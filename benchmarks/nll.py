@@ -12,7 +12,6 @@ scoring, block by block; a row that stands in the table is not made again.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 import shutil
@@ -32,6 +31,7 @@ from latentmix.estimators.validation import draw_seeds
 from latentmix.runs.environment import environment
 from latentmix.storage.files import write_json, write_tensors
 from latentmix.training.checkpoint import Checkpoint
+from reporting import add_row, table_rows
 
 BINARISATION_SEED: Final = 0
 ROWS_PER_BLOCK: Final = 250
@@ -79,10 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = rows_of(options.data, options.rows)
     for prior in options.priors:
         begun = settings_of(options, prior, rows)
-        made = [tuple(row[name] for name in KEY) for row in table_at(options.csv)]
+        made = [tuple(row[name] for name in KEY) for row in table_rows(options.csv)]
         if tuple(begun[name] for name in KEY) not in made:
-            add(options.csv, {**begun, **made_row(options, prior, rows)})
-    print(table(table_at(options.csv)))
+            add_row(options.csv, COLUMNS, {**begun, **made_row(options, prior, rows)})
+    print(table(table_rows(options.csv)))
 
 
 def rows_of(data: str, n_test: int | None) -> Rows:
@@ -239,24 +239,6 @@ PRIORS: Final[dict[str, Callable[[argparse.Namespace, Rows], VAE | LatentMixture
     "afterwards": afterwards,
     "together": together,
 }
-
-
-def table_at(path: Path) -> list[dict[str, str]]:
-    """Return the table's rows, none where there is no table yet."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add(path: Path, row: dict[str, object]) -> None:
-    """Write a row below the others."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:

@@ -1,8 +1,10 @@
-"""What every benchmark's report has in common: its spreads, the processor, where it goes."""
+"""What benchmarks' reports have in common: spreads, the processor, tables that grow, where to."""
 
 from __future__ import annotations
 
+import csv
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,24 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def table_rows(path: Path) -> list[dict[str, str]]:
+    """Return the table's rows, none where there is no table yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add_row(path: Path, columns: Sequence[str], row: dict[str, object]) -> None:
+    """Write a row below the others of a table, which begins with its titles."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def deliver(report: str, path: Path | None) -> None:
