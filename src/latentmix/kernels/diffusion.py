@@ -97,10 +97,10 @@ def graph_clusters(
         return np.zeros(n_rows, np.int64) if n_clusters < 2 else np.arange(n_rows) % n_clusters
     random = np.random.RandomState(seed)
     ways = slowest_ways(graph, coordinates_for(n_clusters), random)
-    anew = groups_along(graph, ways, n_clusters, random, n_steps, n_init)
+    walks = walks_along(ways, n_clusters, n_steps)
+    anew = groups_along(graph, walks, n_clusters, random, n_init)
     if before is None:
         return anew.clusters
-    walks = _walks(ways, n_clusters, n_steps)
     mended = _most_modular(graph, [_mended(walk, before, n_clusters) for walk in walks])
     return anew.clusters if anew.modularity > mended.modularity + CLEARLY else mended.clusters
 
@@ -114,14 +114,12 @@ class Modular(NamedTuple):
 
 def groups_along(
     graph: sparse.csr_matrix,
-    ways: Ways,
+    walks: Sequence[Float[np.ndarray, "N C"]],
     n_clusters: int,
     random: np.random.RandomState,
-    n_steps: Sequence[int] = (20, 5),
     n_init: int = 10,
 ) -> Modular:
-    """Return the clusters of a graph whose `slowest_ways` are known, `coordinates_for` or more."""
-    walks = _walks(ways, n_clusters, n_steps)
+    """Return the clusters of a graph along walks on it (`walks_along`)."""
     return _most_modular(graph, [_tightest(walk, n_clusters, n_init, random) for walk in walks])
 
 
@@ -130,8 +128,10 @@ def coordinates_for(n_clusters: int) -> int:
     return max(COORDINATES_PER_CLUSTER) * n_clusters
 
 
-def _walks(ways: Ways, n_clusters: int, n_steps: Sequence[int]) -> list[Float[np.ndarray, "N C"]]:
-    """Return the coordinates of the walks that are tried."""
+def walks_along(
+    ways: Ways, n_clusters: int, n_steps: Sequence[int]
+) -> list[Float[np.ndarray, "N C"]]:
+    """Return the coordinates of the walks that are tried; of `coordinates_for` ways, or more."""
     values, vectors = ways
     return [
         walk_coordinates(values[-n_coordinates:], vectors[:, -n_coordinates:], steps)

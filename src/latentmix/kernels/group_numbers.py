@@ -33,6 +33,7 @@ from latentmix.kernels.diffusion import (
     groups_along,
     neighbour_graph,
     slowest_ways,
+    walks_along,
     within_and_modularity,
 )
 
@@ -103,8 +104,8 @@ class _Half:
             # Twice as many as now: the search may go on, and each look-up costs.
             ahead = min(max(2 * n_groups, 12), most)
             self._ways = slowest_ways(self.graph, coordinates_for(ahead), self.random)
-        found = groups_along(self.graph, self._ways, n_groups, self.random, n_steps, STARTS)
-        return found.clusters
+        walks = walks_along(self._ways, n_groups, n_steps)
+        return groups_along(self.graph, walks, n_groups, self.random, STARTS).clusters
 
 
 def compare_numbers(
@@ -131,7 +132,7 @@ def compare_numbers(
     size = min(len(x) // 2, MOST_ROWS_OF_A_HALF)
     if size < 2:
         return ()
-    n_draws = int(np.clip(ROWS_OF_ALL_HALVES // max(2 * size, 1), FEWEST_DRAWS, MOST_DRAWS))
+    n_draws = int(np.clip(ROWS_OF_ALL_HALVES // (2 * size), FEWEST_DRAWS, MOST_DRAWS))
     draws = []
     for _ in range(n_draws):
         drawn = random.permutation(len(x))
