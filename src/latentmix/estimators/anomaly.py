@@ -90,11 +90,13 @@ def usual_of(statistics: Float[np.ndarray, "N T"], seed: int) -> Usual:
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
     shift, deviation = statistics.mean(axis=0), statistics.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0)
-    n_components = max(1, len(statistics) // ROWS_PER_COMPONENT)
-    density = GaussianMixture(
-        n_components, reg_covar=LEAST_VARIANCE, max_iter=1000, random_state=seed
-    )
+    density = density_of(max(1, len(statistics) // ROWS_PER_COMPONENT), seed)
     return Usual(shift, scale, density.fit((statistics - shift) / scale), np.zeros(0))
+
+
+def density_of(n_components: int, seed: int | None = None) -> GaussianMixture:
+    """Return the mixture of so many components that tells the statistics' density, not fitted."""
+    return GaussianMixture(n_components, reg_covar=LEAST_VARIANCE, max_iter=1000, random_state=seed)
 
 
 def statistics_of(vae: VAE, mixture: GaussianMixture, X: Rows) -> Float[np.ndarray, "N T"]:

@@ -35,7 +35,7 @@ from latentmix.estimators.mixture import AUTO
 from latentmix.estimators.naming import Evidence, NamedComponentsMixin
 from latentmix.estimators.querying import QueryMixin, landscape_of
 from latentmix.estimators.refinement import Refinement
-from latentmix.estimators.rounds import RoundKeeper, Surroundings, refined
+from latentmix.estimators.rounds import Found, RoundKeeper, Surroundings, refined
 from latentmix.estimators.saving import SaveMixin
 from latentmix.estimators.vae import SCORE_DRAWS, VAE
 from latentmix.estimators.validation import (
@@ -211,13 +211,10 @@ class LatentMixture(
         else:
             known = None if labels is None else known_labels(labels, len(X))
             found = refined(vae, self.refinement, X, mixture, refinement_seed, around, known=known)
-            self.vae_, self.selection_ = vae, found.selection
-            self.latents_ = self._latents(X, draw_seed)
-            self.mixture_ = found.as_mixture(mixture, self.latents_)
-        self.labels_ = self.predict(X)
+            self._take_over(vae, found, mixture, X, draw_seed)
+            self.selection_ = found.selection
+        self._learn_answers(X, validation_data, usual_seed)
         warn_of_one_cluster(self.labels_, self.mixture_.n_components_)
-        self._learn_usual(X, validation_data, usual_seed)
-        self._forget_names()
         return self if labels is None else self.label(X, labels)
 
     def refine(
@@ -261,13 +258,23 @@ class LatentMixture(
         around = Surroundings(validation_data, listener, None)
         before = self.predict(X)
         found = refined(vae, how, X, mixture, seed, around, before=before, known=known)
+        self._take_over(vae, found, mixture, X, draw_seed)
+        self._learn_answers(X, validation_data, usual_seed)
+        return self if labels is None else self.label(X, labels)
+
+    def _take_over(
+        self, vae: VAE, found: Found, mixture: GaussianMixture, X: Rows, draw_seed: int
+    ) -> None:
+        """Take over what rounds have come to."""
         self.vae_ = vae
         self.latents_ = self._latents(X, draw_seed)
         self.mixture_ = found.as_mixture(mixture, self.latents_)
+
+    def _learn_answers(self, X: Rows, held_out: Any, usual_seed: int) -> None:
+        """Learn what follows from VAE and mixture: components and what is usual; no names yet."""
         self.labels_ = self.predict(X)
-        self._learn_usual(X, validation_data, usual_seed)
+        self._learn_usual(X, held_out, usual_seed)
         self._forget_names()
-        return self if labels is None else self.label(X, labels)
 
     def with_mixture(
         self,

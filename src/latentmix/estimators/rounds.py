@@ -119,8 +119,7 @@ class Found(NamedTuple):
         It was learned with the network, which EM on the finished latents knows nothing of: none of
         its iterations is taken.
         """
-        given = self.weights, self.means, 1 / self.variances
-        start = dict(zip(STARTS, given, strict=True))
+        start = dict(zip(STARTS, (self.weights, self.means, 1 / self.variances), strict=True))
         own = mixture.get_params()
         mixture.set_params(**start, max_iter=0).fit(latents)
         mixture.set_params(**own)

@@ -23,7 +23,7 @@ from jaxtyping import Array
 
 from latentmix.data.columns import KINDS, Column
 from latentmix.errors import IntegrityError
-from latentmix.estimators.anomaly import LEAST_VARIANCE, Usual
+from latentmix.estimators.anomaly import Usual, density_of
 from latentmix.estimators.cluster_selection import ClusterSelection
 from latentmix.estimators.discrete_mixtures import BernoulliMixture, PoissonMixture
 from latentmix.estimators.gaussian_mixture import GaussianMixture
@@ -364,7 +364,7 @@ def _read_latent_mixture(sealed: Sealed, prefix: str, record: dict[str, Any]) ->
 
 def _read_usual(tensors: dict[str, np.ndarray]) -> Usual:
     means = tensors["density.means"]
-    density = GaussianMixture(len(means), reg_covar=LEAST_VARIANCE, max_iter=1000)
+    density = density_of(len(means))
     density.keep_tensors({name: tensors[f"density.{key}"] for name, key in _TENSORS.items()})
     density.n_features_in_ = means.shape[1]
     return Usual(tensors["shift"], tensors["scale"], density, tensors["held_out"])
