@@ -267,15 +267,26 @@ def test_labels_of_a_few_rows_name_the_components_and_new_rows(fitted):
 
 
 def test_labels_decide_which_rows_belong_together():
-    """Of six places that lie alike, labels join two and two."""
+    """Of six places that lie alike, labels join two and two, others than would have been joined."""
     random, places = np.random.RandomState(0), np.arange(240) % 6
     X = 12 * np.eye(6)[places] + random.randn(240, 6)
-    labels = np.where(np.arange(240) < 60, places // 2, -1)
-    asked = {"image_shape": None, "n_rounds": 3, "epochs": 20, "vae": {"max_epochs": 40}}
-    taught, named = unfitted(**asked).fit(X, labels=labels), unfitted(**asked).fit(X)
-    assert np.mean(taught.predict_class(X) == places // 2) > 0.95
+    asked = {
+        "image_shape": None,
+        "n_rounds": 3,
+        "epochs": 40,
+        "agreement_weight": 10.0,
+        "vae": {"max_epochs": 40, "latent_dim": 5},
+    }
+    named = unfitted(**asked).fit(X)
+    found = [np.bincount(named.labels_[places == place]).argmax() for place in range(6)]
+    pairs = np.empty(6, int)
+    pairs[np.argsort(found, kind="stable")] = [0, 1, 2, 0, 1, 2]
+    classes = pairs[places]
+    labels = np.where(np.arange(240) < 60, classes, -1)
+    taught = unfitted(**asked).fit(X, labels=labels)
+    assert np.mean(taught.predict_class(X) == classes) > 0.95
     # Labels that come afterwards can only name what was found.
-    assert np.mean(named.label(X, labels).predict_class(X) == places // 2) < 0.9
+    assert np.mean(named.label(X, labels).predict_class(X) == classes) < 0.7
 
 
 def test_refine_goes_on_from_where_the_model_is(fitted):
