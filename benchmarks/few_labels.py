@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--queried", type=int, nargs="*", default=[10], help="labels to ask for")
-    parser.add_argument("--rounds", type=int, default=2, help="further rounds")
+    parser.add_argument("--rounds", type=int, default=3, help="further rounds")
+    parser.add_argument(
+        "--classifier-rounds", type=int, default=2, help="the last so many with a classifier"
+    )
     parser.add_argument("--csv", type=Path, required=True, help="the table")
     options = parser.parse_args(arguments)
     dataset = load_data(options.data)
@@ -71,12 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"{options.data} has no labels. Give a data set that has.")
     done = table_rows(options.csv)
     made = {(row["run"], row["asked"], int(row["n_labels"]), int(row["draw"])) for row in done}
+    further = {"n_rounds": options.rounds, "classifier_rounds": options.classifier_rounds}
     for run, draw in plan(options):
         if (run.name, *draw) not in made:
             add_row(
                 options.csv,
                 COLUMNS,
-                {"data": options.data, **taught(run, dataset, draw, options.rounds)},
+                {"data": options.data, **taught(run, dataset, draw, further)},
             )
     print(table(table_rows(options.csv)))
 
@@ -93,7 +97,9 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, Draw]]:
     return [*queried, *drawn]
 
 
-def taught(folder: Path, dataset: Dataset, draw: Draw, n_rounds: int) -> dict[str, object]:
+def taught(
+    folder: Path, dataset: Dataset, draw: Draw, further: dict[str, int]
+) -> dict[str, object]:
     """Teach a copy of a run's model, score the test rows, and return the row."""
     model, parts = load_model(folder), split(dataset, seed=0)
     train = dataset.X[parts.train]
@@ -106,7 +112,7 @@ def taught(folder: Path, dataset: Dataset, draw: Draw, n_rounds: int) -> dict[st
         # With few labels some component may have none.
         warnings.simplefilter("ignore", UserWarning)
         untaught = copy.copy(model).label(train[shown], labels[shown])
-        rounds = copy.copy(model.refinement).set_params(n_rounds=n_rounds)
+        rounds = copy.copy(model.refinement).set_params(**further)
         other = copy.copy(model).refine(train, labels=labels, refinement=rounds)
     before = scores(other, dataset, parts)
     if len(shown) >= FEWEST_TO_CALIBRATE:

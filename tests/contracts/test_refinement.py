@@ -338,6 +338,27 @@ def test_labels_that_cannot_be_are_refused_before_any_training(fitted, labels, e
     assert not events
 
 
+def test_the_last_rounds_ask_a_classifier_of_images(fitted):
+    """Of as many rounds as asked, if rows are images; labels stand whatever it says."""
+    model, _, X, kinds = fitted
+    labels = np.where(np.arange(len(X)) < 30, kinds, -1)
+
+    def asked(n_rounds, **settings):
+        events = []
+        how = Refinement(n_rounds=n_rounds, epochs=2, min_steps=0, classifier_steps=20, **settings)
+        other = copy.copy(model).refine(X, labels=labels, refinement=how, listener=events.append)
+        assert (other.predict_class(X) == kinds).mean() > 0.95
+        stages = [event.message for event in events if isinstance(event, Stage)]
+        return ["opinion" in stage for stage in stages if "opinion" in stage or "Round" in stage]
+
+    shape = {"image_shape": (8, 8)}
+    assert asked(3, classifier_rounds=2, **shape) == [False, False, True, False, True]
+    assert asked(1, classifier_rounds=2, **shape) == [False, True]
+    assert asked(2, **shape) == [False, False]
+    assert asked(1, classifier_rounds=1) == [False]  # no images
+    assert asked(1, classifier_rounds=1, warps=None, **shape) == [False]
+
+
 # What is refused
 
 
@@ -352,6 +373,8 @@ def test_labels_that_cannot_be_are_refused_before_any_training(fitted, labels, e
         ({"agreement_weight": -1}, "agreement_weight=-1"),
         ({"sharpness_weight": -1}, "sharpness_weight=-1"),
         ({"balance_weight": "much"}, "balance_weight='much'"),
+        ({"classifier_rounds": -1}, "classifier_rounds=-1"),
+        ({"classifier_steps": 0}, "classifier_steps=0"),
         ({"n_neighbors": 0}, "n_neighbors=0"),
         ({"kl_weight": -1}, "kl_weight=-1"),
         ({"groups": "forest"}, "groups='forest'"),

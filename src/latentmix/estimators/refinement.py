@@ -48,6 +48,12 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     n_walk_steps : sequence of int, default=(20, 5)
         Steps of the random walks on it that are tried: more of them see larger structure. The
         groups of largest modularity are taken.
+    classifier_rounds : int, default=0
+        In so many of the last rounds a classifier with convolutions is taught the groups, and
+        overrules those that it does not believe (`training.classifier`). It looks at warped images,
+        and there is none without.
+    classifier_steps : int, default=2500
+        Steps of its training.
     max_graph_rows : int, default=60_000
         Rows in the graph, drawn at random where there are more; the others are trained on without
         a group.
@@ -77,6 +83,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         groups: str = "graph",
         n_neighbors: int = 15,
         n_walk_steps: Sequence[int] = (20, 5),
+        classifier_rounds: int = 0,
+        classifier_steps: int = 2500,
         max_graph_rows: int = 60_000,
         warps: Sequence[float] | None = tuple(Warps()),
         image_shape: tuple[int, ...] | None = None,
@@ -92,6 +100,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         self.groups = groups
         self.n_neighbors = n_neighbors
         self.n_walk_steps = n_walk_steps
+        self.classifier_rounds = classifier_rounds
+        self.classifier_steps = classifier_steps
         self.max_graph_rows = max_graph_rows
         self.warps = warps
         self.image_shape = image_shape
@@ -103,10 +113,11 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         ------
         ParameterError
         """
-        for name in ("n_rounds", "epochs", "n_neighbors"):
+        for name in ("n_rounds", "epochs", "n_neighbors", "classifier_steps"):
             check_number(name, getattr(self, name), kind=Integral, least=1)
         check_walk_steps(self.n_walk_steps)
-        check_number("min_steps", self.min_steps, kind=Integral, least=0)
+        for name in ("min_steps", "classifier_rounds"):
+            check_number(name, getattr(self, name), kind=Integral, least=0)
         check_number("max_graph_rows", self.max_graph_rows, kind=Integral, least=100)
         check_number("learning_rate", self.learning_rate, above=0)
         if self.agreement_weight != "auto":

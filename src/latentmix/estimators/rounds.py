@@ -27,18 +27,19 @@ from typing import Final, NamedTuple, Protocol, Self, TypeVar
 import jax
 import numpy as np
 
-from latentmix.data import Rows
+from latentmix.data import Rows, RowView
 from latentmix.estimators.cluster_selection import ClusterSelection, settle_n_components
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.mixture import AUTO, STARTS
 from latentmix.estimators.refinement import GROUPS, Refinement
-from latentmix.estimators.teacher import groups_of, importance_of, mixture_of
+from latentmix.estimators.teacher import SecondOpinion, groups_of, importance_of, mixture_of
 from latentmix.estimators.vae import VAE, Keeper, nowhere
 from latentmix.estimators.validation import check_image_shape
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.kernels.warp import Warps
 from latentmix.models.priors import MixturePrior, StandardNormal
+from latentmix.training.classifier import Lessons, second_opinion
 from latentmix.training.events import EpochEnd, Event, Listener, Stage, Steps, all_of
 from latentmix.training.shards import most_shard_rows
 from latentmix.training.vae_loop import Save, Training, copied, run, start
@@ -183,7 +184,12 @@ def refined(
         latents = vae.transform(X)
         if prior is not None:
             before = prior.most_probable(latents)
-        targets = groups_of(latents, how, mixture, graph_seed, before=before, known=known)
+        second = None
+        if number > how.n_rounds - how.classifier_rounds and _warps(how) is not None:
+            second = _second_opinion(rows, how, int(mixture.n_components), training_seed, around)
+        targets = groups_of(
+            latents, how, mixture, graph_seed, before=before, known=known, second=second
+        )
         training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
         training.targets = targets * importance_of(len(rows), known)[:, None]
         keeper = None if around.keeper is None else around.keeper.of_round(number)
@@ -209,11 +215,33 @@ def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
     vae.history_ = [course.of(record) for record in vae.history_]
 
 
+def _warps(how: Refinement) -> Warps | None:
+    """Return how far images are warped; None: rows are no images, or stay as they are."""
+    if how.image_shape is None or not how.warps:
+        return None
+    return Warps(*map(float, how.warps))
+
+
+def _second_opinion(
+    rows: Rows, how: Refinement, n_groups: int, seed: int, around: Surroundings
+) -> SecondOpinion:
+    """Return what asks a classifier of images."""
+    shape, warps = how.image_shape, _warps(how)
+    assert shape is not None and warps is not None
+    lessons = Lessons(tuple(map(int, shape)), n_groups, warps, int(how.classifier_steps))
+
+    def ask(chosen: np.ndarray, groups: np.ndarray, known: np.ndarray) -> np.ndarray:
+        around.listener(Stage("A second opinion on the groups"))
+        with jax.enable_x64(False):
+            return second_opinion(RowView(rows, chosen), groups, known, lessons, seed)
+
+    return ask
+
+
 def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior) -> Training:
     """Return a round's training before its first step, in memory of its own."""
     n_features = rows.shape[1]
     weight = how.agreement_weight
-    warps = how.warps if how.image_shape is not None and how.warps else None
     rule = Rule(
         batch_size=min(int(vae.batch_size), len(rows)),
         learning_rate=float(how.learning_rate),
@@ -226,7 +254,7 @@ def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior
         clip_norm=None if vae.clip_norm is None else float(vae.clip_norm),
         most_shard_rows=most_shard_rows(rows),
         binarise=vae._preparation.draws_anew,
-        warps=None if warps is None else Warps(*(float(amount) for amount in warps)),
+        warps=_warps(how),
         image_shape=None if how.image_shape is None else tuple(map(int, how.image_shape)),
         agreement_weight=n_features / FEATURES_PER_AGREEMENT if weight == "auto" else float(weight),
         sharpness_weight=float(how.sharpness_weight),

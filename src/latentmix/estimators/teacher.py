@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,13 @@ from latentmix.models.priors import MixturePrior
 # The share of a row's target that is spread over all components: p(k|x) need not be certain.
 DOUBT: Final = 0.01
 
+# So probable is what overrules a row's group.
+CERTAIN: Final = 0.95
+
+# What else says of rows in which groups they are, p(k|x): it is told the numbers of rows, their
+# groups, and the places of those that are beyond doubt.
+SecondOpinion = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
 # Few labelled rows count for so much of all rows together.
 LABELLED_SHARE: Final = 0.05
 
@@ -35,11 +43,13 @@ def groups_of(
     *,
     before: Int[np.ndarray, " N"] | None = None,
     known: KnownLabels | None = None,
+    second: SecondOpinion | None = None,
 ) -> Float[np.ndarray, "N K"]:
     """Return what p(k|x) is to be, from as many groups as the mixture has components.
 
     Rows outside the graph have zeros. Components that rows had `before` are mended along the graph.
     Where labels are known, rows are put among the components of their classes (:func:`by_class`).
+    A `second` opinion has the last word, but for labelled rows.
     """
     n_rows, n_components = len(latents), int(mixture.n_components)
     random = np.random.RandomState(seed)
@@ -59,12 +69,24 @@ def groups_of(
             steps,
             before=None if before is None else before[chosen],
         )
+    at = np.empty(0, np.int64)
     if known is not None:
         at = np.searchsorted(chosen, known.rows)
         groups = by_class(groups, n_components, known._replace(rows=at), graph)
+    if second is not None:
+        groups = overruled(groups, second(chosen, groups, at), at)
     targets = np.zeros((n_rows, n_components), np.float32)
     targets[chosen] = targets_of(groups, n_components)
     return targets
+
+
+def overruled(
+    groups: Int[np.ndarray, " M"], proba: Float[np.ndarray, "M K"], known: Int[np.ndarray, " A"]
+) -> Int[np.ndarray, " M"]:
+    """Return groups, or where another is all but certain that one; `known` rows keep theirs."""
+    certain = proba.max(axis=1) > CERTAIN
+    certain[known] = False
+    return np.where(certain, proba.argmax(axis=1), groups)
 
 
 def _rows_of_graph(

@@ -91,6 +91,8 @@ class RefinementSection:
     groups: Literal["graph", "mixture"]
     n_neighbors: Count
     n_walk_steps: Annotated[list[Count], Field(min_length=1)]
+    classifier_rounds: Annotated[int, Field(ge=0)]
+    classifier_steps: Count
     max_graph_rows: Annotated[int, Field(ge=100)]
     kl_weight: NotNegative | None = None
 

@@ -1,0 +1,190 @@
+"""A classifier of images with convolutions: a second opinion on what a round's groups say of rows.
+
+Groups of latents are wrong where the latents are. A network of another kind, taught the same
+groups, errs elsewhere (co-training, Blum and Mitchell 1998), if it can leave those it does not
+believe. So each step shows it rows under wide warps, with the classes that their groups say:
+
+    at first    all of them
+    then        those that it answers so itself, and confidently, under gentle warps (two warps as
+                in FixMatch, Sohn et al. 2020; what it doubts left out as in co-teaching, Han et
+                al. 2018)
+
+and beside them rows whose group is known, of which a step has a fifth. Its answers are the second
+opinion, which the round's network learns; the classifier itself is needed no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Shaped
+
+from latentmix.data import Rows
+from latentmix.kernels import consistency
+from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
+from latentmix.models.convolution import convolutional_trunks
+from latentmix.models.mlp import Dense, Trunk
+from latentmix.models.vae import prepare
+from latentmix.training.adam import scale_by_adam
+from latentmix.training.schedules import learning_rate
+
+# Its layers: two convolutions, and one dense.
+CHANNELS: Final = (16, 32)
+WIDTH: Final = 256
+
+LEARNING_RATE: Final = 1e-3
+ROWS_PER_STEP: Final = 256
+KNOWN_ROWS_PER_STEP: Final = 64
+
+# The share of the steps in which it believes all that it is told, and how sure it must be then.
+BELIEVING: Final = 0.3
+CONFIDENCE: Final = 0.95
+
+# How far images are warped, as multiples of a round's warps.
+GENTLE: Final = 0.5
+WIDE: Final = 1.5
+
+ROWS_PER_ANSWER: Final = 2048
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is taught how: images of a shape, so many groups, warps, and the number of steps."""
+
+    image_shape: tuple[int, ...]
+    n_groups: int
+    warps: Warps
+    n_steps: int
+
+    def times(self, factor: float) -> Warps:
+        """Return wider warps, or gentler; a stroke goes no further than all the way."""
+        warps = Warps(*(factor * amount for amount in self.warps))
+        return warps._replace(stroke=min(1.0, warps.stroke))
+
+
+class Classifier(eqx.Module):
+    """Convolutions, a dense layer, and the logarithms of p(k|x)."""
+
+    trunk: Trunk
+    head: Dense
+
+    def __init__(self, lessons: Lessons, key: Array) -> None:
+        """Draw its weights."""
+        *keys, head_key = jax.random.split(key, 4)
+        trunks = convolutional_trunks(
+            lessons.image_shape, CHANNELS, (WIDTH,), 1, jnp.stack(keys), gain=1.0
+        )
+        self.trunk = trunks.encoder
+        self.head = Dense(WIDTH, lessons.n_groups, head_key, gain=1.0)
+
+    def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B K"]:
+        """Return log p(k|x)."""
+        return jax.nn.log_softmax(self.head(self.trunk(x)))
+
+
+class Batch(NamedTuple):
+    """A step's rows and the groups they are said to be in, and rows whose group is known."""
+
+    rows: Shaped[np.ndarray, "B D"]
+    groups: Int[np.ndarray, " B"]
+    known_rows: Shaped[np.ndarray, "M D"]
+    known_groups: Int[np.ndarray, " M"]
+
+
+def second_opinion(
+    rows: Rows,
+    groups: Int[np.ndarray, " N"],
+    known: Int[np.ndarray, " M"],
+    lessons: Lessons,
+    seed: int,
+) -> Float[np.ndarray, "N K"]:
+    """Teach a classifier groups of rows, and return its own p(k|x) of them.
+
+    Parameters
+    ----------
+    rows : (N, D)
+        Images in the network's units, or bytes.
+    groups : (N,)
+    known : (M,)
+        The numbers of rows whose group is beyond doubt, which it is shown more often; or none.
+    lessons : Lessons
+    seed : int
+    """
+    random, key = np.random.RandomState(seed), jax.random.key(seed)
+    classifier = Classifier(lessons, jax.random.fold_in(key, lessons.n_steps))
+    state = _adam(lessons).init(eqx.filter(classifier, eqx.is_inexact_array))
+    n_rows, n_known = min(ROWS_PER_STEP, len(rows)), min(KNOWN_ROWS_PER_STEP, len(known))
+    for step in range(lessons.n_steps):
+        # In ascending order, as rows on the disk are read best.
+        chosen = np.sort(random.randint(len(rows), size=n_rows))
+        shown = known[random.randint(len(known), size=n_known)] if n_known else known
+        batch = Batch(rows[chosen], groups[chosen], rows[shown], groups[shown])
+        classifier, state = _take_step(
+            lessons, classifier, state, batch, jax.random.fold_in(key, step), jnp.asarray(step)
+        )
+    blocks = range(0, len(rows), ROWS_PER_ANSWER)
+    answers = [_answers(classifier, rows[i : i + ROWS_PER_ANSWER]) for i in blocks]
+    return np.concatenate([np.asarray(block) for block in answers])
+
+
+def _adam(lessons: Lessons) -> optax.GradientTransformation:
+    rate = learning_rate("cosine", LEARNING_RATE, 0.0, lessons.n_steps)
+    return optax.chain(scale_by_adam(), optax.scale_by_learning_rate(rate))
+
+
+# One step a call: within a loop, XLA for processors takes a convolution's derivatives ten times as
+# slowly.
+@partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+def _take_step(
+    lessons: Lessons,
+    classifier: Classifier,
+    state: optax.OptState,
+    batch: Batch,
+    key: Array,
+    step: Array,
+) -> tuple[Classifier, optax.OptState]:
+    parameters, rest = eqx.partition(classifier, eqx.is_inexact_array)
+
+    def loss(parameters: Classifier) -> Array:
+        believing = step < BELIEVING * lessons.n_steps
+        return _loss(eqx.combine(parameters, rest), lessons, batch, key, believing)
+
+    updates, state = _adam(lessons).update(jax.grad(loss)(parameters), state)
+    return eqx.combine(optax.apply_updates(parameters, updates), rest), state
+
+
+def _loss(
+    classifier: Classifier, lessons: Lessons, batch: Batch, key: Array, believing: Array
+) -> Float[Array, ""]:
+    """Return the mean cross entropy of rows that it believes, and that of known ones, in nats."""
+
+    def shown(x: Array, factor: float, key: Array) -> Array:
+        amounts = jax.random.uniform(key, (len(x), N_AMOUNTS), jnp.float32, -1, 1)
+        return warped(x, amounts, lessons.times(factor), lessons.image_shape)
+
+    keys = jax.random.split(key, 3)
+    x = prepare(jnp.asarray(batch.rows))
+    own = jax.lax.stop_gradient(classifier(shown(x, GENTLE, keys[0])))
+    sure = jnp.take_along_axis(own, batch.groups[:, None], axis=1)[:, 0] > jnp.log(CONFIDENCE)
+
+    def losses(x: Array, groups: Array, key: Array) -> Array:
+        targets = jax.nn.one_hot(groups, lessons.n_groups)
+        return consistency.cross_entropy(targets, classifier(shown(x, WIDE, key)))
+
+    loss = jnp.mean((believing | sure) * losses(x, jnp.asarray(batch.groups), keys[1]))
+    if len(batch.known_rows):
+        known_x = prepare(jnp.asarray(batch.known_rows))
+        loss += jnp.mean(losses(known_x, jnp.asarray(batch.known_groups), keys[2]))
+    return loss
+
+
+@jax.jit
+def _answers(classifier: Classifier, rows: Array) -> Float[Array, "B K"]:
+    return jnp.exp(classifier(prepare(rows)))

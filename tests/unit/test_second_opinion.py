@@ -1,0 +1,74 @@
+"""A classifier of images beside a round's groups: what it makes of wrong ones, and who decides."""
+
+import jax
+import numpy as np
+
+from latentmix.data import RowView
+from latentmix.estimators.teacher import overruled
+from latentmix.kernels.warp import Warps
+from latentmix.training.classifier import Lessons, second_opinion
+
+LESSONS = Lessons((8, 8), 3, Warps(shift=0.05, rotation=5.0), n_steps=150)
+
+
+def images(n_rows=240, seed=0):
+    """Return bytes of three kinds of 8x8 images, and which is which."""
+    random, kinds = np.random.RandomState(seed), np.arange(n_rows) % 3
+    bright = np.zeros((3, 8, 8), int)
+    bright[0, :4] = bright[1, :, :4] = bright[2, 2:6, 2:6] = 200
+    noise = random.randint(0, 50, (n_rows, 8, 8))
+    return (bright[kinds] + noise).astype(np.uint8).reshape(n_rows, 64), kinds
+
+
+def asked(rows, groups, known=(), seed=0, lessons=LESSONS):
+    with jax.enable_x64(False):
+        return second_opinion(rows, groups, np.asarray(known, np.int64), lessons, seed)
+
+
+def test_groups_that_are_wrong_here_and_there_are_not_believed():
+    rows, kinds = images()
+    groups = kinds.copy()
+    groups[::7] = (groups[::7] + 1) % 3
+    proba = asked(rows, groups)
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, atol=1e-5)
+    assert np.mean(groups == kinds) < 0.86
+    assert np.mean(proba.argmax(axis=1) == kinds) > 0.97
+
+
+def test_rows_beyond_doubt_teach_what_groups_do_not():
+    """Every group of one kind is wrong: only known rows say what the kind is."""
+    rows, kinds = images()
+    groups = np.where(kinds == 2, 1, kinds)
+    known = np.flatnonzero(kinds == 2)[:20]
+    groups[known] = 2
+    without, taught = asked(rows, groups), asked(rows, groups, known=known)
+    hidden = np.setdiff1d(np.flatnonzero(kinds == 2), known)
+    assert taught[hidden, 2].mean() > without[hidden, 2].mean() + 0.2
+
+
+def test_the_seed_decides_the_bits_and_rows_may_be_a_view():
+    rows, kinds = images(60)
+    few = Lessons((8, 8), 3, LESSONS.warps, n_steps=5)
+    once = asked(rows, kinds, known=[3, 4], lessons=few)
+    again = asked(RowView(rows, np.arange(60)), kinds, known=[3, 4], lessons=few)
+    np.testing.assert_array_equal(once, again)
+    assert (asked(rows, kinds, known=[3, 4], seed=1, lessons=few) != once).any()
+
+
+def test_more_rows_than_one_answer_takes_are_answered():
+    rows, kinds = images(2100)
+    few = Lessons((8, 8), 3, LESSONS.warps, n_steps=2)
+    proba = asked(rows, kinds, lessons=few)
+    assert proba.shape == (2100, 3)
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_wider_warps_are_wider_and_a_stroke_goes_no_further_than_all_the_way():
+    assert LESSONS.times(0.5).rotation == 2.5
+    assert Lessons((8, 8), 3, Warps(stroke=0.9), 1).times(1.5).stroke == 1.0
+
+
+def test_only_what_is_all_but_certain_overrules_and_never_a_known_row():
+    groups = np.array([0, 0, 0, 1])
+    proba = np.array([[0.02, 0.98], [0.1, 0.9], [0.02, 0.98], [0.01, 0.99]])
+    np.testing.assert_array_equal(overruled(groups, proba, np.array([2])), [1, 0, 0, 1])
