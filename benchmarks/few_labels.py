@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queried", type=int, nargs="*", default=[10], help="labels to ask for")
     parser.add_argument("--rounds", type=int, default=3, help="further rounds")
     parser.add_argument(
-        "--classifier-rounds", type=int, default=2, help="the last so many with a classifier"
+        "--classifier-rounds", type=int, default=1, help="the last so many with a classifier"
     )
     parser.add_argument("--csv", type=Path, required=True, help="the table")
     options = parser.parse_args(arguments)

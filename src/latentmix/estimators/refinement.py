@@ -52,7 +52,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         In so many of the last rounds a classifier with convolutions is taught the groups, and
         overrules those that it does not believe (`training.classifier`). It looks at warped images,
         and there is none without.
-    classifier_steps : int, default=2500
+    classifier_steps : int, default=3000
         Steps of its training.
     max_graph_rows : int, default=60_000
         Rows in the graph, drawn at random where there are more; the others are trained on without
@@ -84,7 +84,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         n_neighbors: int = 15,
         n_walk_steps: Sequence[int] = (20, 5),
         classifier_rounds: int = 0,
-        classifier_steps: int = 2500,
+        classifier_steps: int = 3000,
         max_graph_rows: int = 60_000,
         warps: Sequence[float] | None = tuple(Warps()),
         image_shape: tuple[int, ...] | None = None,
