@@ -185,7 +185,7 @@ def refined(
         if prior is not None:
             before = prior.most_probable(latents)
         second = None
-        if number > how.n_rounds - how.classifier_rounds and _warps(how) is not None:
+        if number > how.n_rounds - how.classifier_rounds:
             second = _second_opinion(rows, how, int(mixture.n_components), training_seed, around)
         targets = groups_of(
             latents, how, mixture, graph_seed, before=before, known=known, second=second
@@ -224,10 +224,11 @@ def _warps(how: Refinement) -> Warps | None:
 
 def _second_opinion(
     rows: Rows, how: Refinement, n_groups: int, seed: int, around: Surroundings
-) -> SecondOpinion:
-    """Return what asks a classifier of images."""
+) -> SecondOpinion | None:
+    """Return what asks a classifier of images; None: rows are none, or stay as they are."""
     shape, warps = how.image_shape, _warps(how)
-    assert shape is not None and warps is not None
+    if shape is None or warps is None:
+        return None
     lessons = Lessons(tuple(map(int, shape)), n_groups, warps, int(how.classifier_steps))
 
     def ask(chosen: np.ndarray, groups: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Groups of latents are wrong where the latents are. A network of another kind, taught the same
 groups, errs elsewhere (co-training, Blum and Mitchell 1998), if it can leave those it does not
-believe. So each step shows it rows under wide warps, with the classes that their groups say:
+believe. So each step shows it rows under wide warps, with their groups:
 
     at first    all of them
     then        those that it answers so itself, and confidently, under gentle warps (two warps as
@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from latentmix.data import Rows
 from latentmix.kernels import consistency
 from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
+from latentmix.models.blocks import map_blocks
 from latentmix.models.convolution import convolutional_trunks
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.vae import prepare
@@ -50,8 +51,6 @@ CONFIDENCE: Final = 0.95
 # How far images are warped, as multiples of a round's warps.
 GENTLE: Final = 0.5
 WIDE: Final = 1.5
-
-ROWS_PER_ANSWER: Final = 2048
 
 
 @dataclass(frozen=True)
@@ -129,9 +128,8 @@ def second_opinion(
         classifier, state = _take_step(
             lessons, classifier, state, batch, jax.random.fold_in(key, step), jnp.asarray(step)
         )
-    blocks = range(0, len(rows), ROWS_PER_ANSWER)
-    answers = [_answers(classifier, rows[i : i + ROWS_PER_ANSWER]) for i in blocks]
-    return np.concatenate([np.asarray(block) for block in answers])
+    proba: np.ndarray = map_blocks(_answers, classifier, rows)
+    return proba
 
 
 def _adam(lessons: Lessons) -> optax.GradientTransformation:
