@@ -89,7 +89,9 @@ def test_anomalies_score_lower_and_samples_are_images(fitted):
     drawn = model.sample(5)
     assert drawn.shape == (5, 64)
     assert drawn.min() >= 0 and drawn.max() <= 1
-    np.testing.assert_array_equal(model.predict(model.sample(40, component=1)), 1)
+    for component in range(3):
+        again = model.predict(model.sample(40, component=component))
+        assert np.mean(again == component) >= 0.9
 
 
 def test_all_epochs_are_counted_from_the_first_on(fitted):
@@ -383,8 +385,8 @@ def test_the_last_rounds_ask_a_classifier_of_images(fitted):
         ({"n_walk_steps": 20}, "n_walk_steps=20"),
         ({"max_graph_rows": 99}, "max_graph_rows=99"),
         ({"warps": (0.1, 0.2)}, "holds 2 amounts"),
-        ({"warps": (0.1, 11.5, 0.2, -0.1, 0.5)}, "warps' scale=-0.1"),
-        ({"warps": (0.1, 11.5, 0.2, 0.1, 1.5)}, "warps' stroke=1.5"),
+        ({"warps": (0.1, 11.5, 0.2, -0.1, 0.5, 0.0)}, "warps' scale=-0.1"),
+        ({"warps": (0.1, 11.5, 0.2, 0.1, 1.5, 0.0)}, "warps' stroke=1.5"),
         ({"image_shape": (8, 9)}, "has 72 values but X has 64 features"),
         ({"image_shape": (64,)}, "image_shape=(64,)"),
         ({"image_shape": (2, 2, 4, 4)}, "image_shape=(2, 2, 4, 4)"),

@@ -15,6 +15,7 @@ most = st.builds(
     shear=st.floats(0, 3),
     scale=st.floats(0, 3),
     stroke=st.floats(0, 1),
+    bend=st.floats(0, 1),
 )
 # Few, as each is compiled.
 shapes = st.sampled_from([(1, 1), (2, 9), (8, 8), (5, 6, 3)])

@@ -4,10 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentmix.kernels.warp import N_AMOUNTS, SIDE_FOR_FULL_STROKE, Warps, warped
+from latentmix.kernels.warp import N_AMOUNTS, SIDE_FOR_FULL_STROKE, WAVES, Warps, warped
 
-STILL = Warps(*np.zeros(5))
-STROKE, ROTATION, SHEAR, WIDER, TALLER, RIGHT, DOWN = np.eye(N_AMOUNTS, dtype=np.float32)
+STILL = Warps(*np.zeros(len(Warps._fields)))
+STROKE, ROTATION, SHEAR, WIDER, TALLER, RIGHT, DOWN, *BENDS = np.eye(N_AMOUNTS, dtype=np.float32)
+BENDS_ACROSS, BENDS_DOWN = (
+    dict(zip(WAVES, BENDS[start : start + len(WAVES)], strict=True)) for start in (0, len(WAVES))
+)
 
 
 def images(height, width, channels=1, n_images=4):
@@ -83,6 +86,23 @@ def test_a_stroke_becomes_thicker_and_thinner_by_its_neighbours(side):
     np.testing.assert_allclose(thin[5, 5:8], 1 - 0.6 * full, rtol=1e-5)
     assert thin[6, 6] == pytest.approx(1, rel=1e-5)
     assert thin.sum() < x.sum() < thick.sum()
+
+
+@pytest.mark.parametrize("wave", [(1, 0), (0, 3), (2, 2)])
+def test_a_bend_moves_pixels_along_its_wave(wave):
+    """An image whose brightness is its column (row) shows where its pixels come from."""
+    height, width, most = 24, 32, 0.04
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    x = np.stack([columns, rows], axis=-1)[None]
+    phase = np.pi * np.stack([(columns + 0.5) / width, (rows + 0.5) / height])
+    moved = most / np.hypot(*wave) * np.cos(wave[0] * phase[0]) * np.cos(wave[1] * phase[1])
+    inner = (slice(2, -2), slice(2, -2))  # beyond the border are zeros
+    across = warp(x, BENDS_ACROSS[wave], STILL._replace(bend=most))[0]
+    np.testing.assert_allclose((across[..., 0] - columns)[inner], (width * moved)[inner], atol=1e-4)
+    np.testing.assert_allclose(across[..., 1][inner], rows[inner], atol=1e-4)
+    down = warp(x, -BENDS_DOWN[wave], STILL._replace(bend=most))[0]
+    np.testing.assert_allclose((down[..., 1] - rows)[inner], -(height * moved)[inner], atol=1e-4)
+    np.testing.assert_allclose(down[..., 0][inner], columns[inner], atol=1e-4)
 
 
 def test_channels_are_warped_alike_and_images_each_by_amounts_of_its_own():

@@ -57,9 +57,10 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     max_graph_rows : int, default=60_000
         Rows in the graph, drawn at random where there are more; the others are trained on without
         a group.
-    warps : tuple of five floats, optional
+    warps : tuple of six floats, optional
         The most that an image is shifted (share of its side), turned (degrees), sheared, scaled
-        (natural logarithm), and its stroke changed ([0, 1]); None: images stay as they are.
+        (natural logarithm), its stroke changed ([0, 1]), and bent by half a wave (share of its
+        side); None: images stay as they are.
     image_shape : tuple of int, optional
         (height, width) or (height, width, channels) of the rows; without it nothing is warped.
 

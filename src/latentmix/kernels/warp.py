@@ -1,16 +1,19 @@
 """Warps of images: small changes of where and how something is drawn, not of what it is.
 
-Each image is shifted, turned, sheared, scaled, and its strokes made thicker or thinner, by random
-amounts of its own. What a representation learns to keep under them is the what; the how it drops
-(Simard, Steinkraus and Platt 2003 for digits; Hu et al. 2017, IMSAT, for clustering).
+Each image is shifted, turned, sheared, scaled, bent, and its strokes made thicker or thinner, by
+random amounts of its own. What a representation learns to keep under them is the what; the how it
+drops (Simard, Steinkraus and Platt 2003 for digits, who bend them smoothly, too; Hu et al. 2017,
+IMSAT, for clustering).
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -29,6 +32,8 @@ class Warps(NamedTuple):
         Natural logarithm of the factor, for each direction.
     stroke : float
         [0, 1]: how far towards the brightest (or darkest) of its four neighbours a pixel goes.
+    bend : float
+        Share of the side: how far half a wave moves pixels; shorter waves move them less.
     """
 
     shift: float = 0.07
@@ -36,10 +41,17 @@ class Warps(NamedTuple):
     shear: float = 0.2
     scale: float = 0.12
     stroke: float = 0.5
+    bend: float = 0.03
 
 
-# Random amounts of an image: stroke, rotation, shear, two scales, two shifts.
-N_AMOUNTS: Final = 7
+# Waves that bend an image: (half periods across, half periods down), none of them a shift.
+MOST_HALF_PERIODS: Final = 4
+WAVES: Final = tuple(product(range(MOST_HALF_PERIODS + 1), repeat=2))[1:]
+
+# Random amounts of an image: stroke, rotation, shear, two scales, two shifts, and of each wave one
+# across and one down.
+N_MOTIONS: Final = 7
+N_AMOUNTS: Final = N_MOTIONS + 2 * len(WAVES)
 
 # A stroke is as many pixels wide as the image is large: in smaller ones a neighbour is further.
 SIDE_FOR_FULL_STROKE: Final = 28
@@ -47,7 +59,7 @@ SIDE_FOR_FULL_STROKE: Final = 28
 
 def warped(
     rows: Float[Array, "B D"],
-    amounts: Float[Array, "B 7"],
+    amounts: Float[Array, "B A"],
     warps: Warps,
     image_shape: tuple[int, ...],
 ) -> Float[Array, "B D"]:
@@ -57,7 +69,7 @@ def warped(
     ----------
     rows : (B, D)
         Images row by row, D = height x width (x channels).
-    amounts : (B, 7)
+    amounts : (B, N_AMOUNTS)
         In [-1, 1]; at 0 an image stays what it is.
     warps : Warps
     image_shape : tuple of int
@@ -87,7 +99,7 @@ def _with_strokes(
 
 
 def _sources(
-    amounts: Float[Array, "B 7"], warps: Warps, height: int, width: int
+    amounts: Float[Array, "B A"], warps: Warps, height: int, width: int
 ) -> tuple[Float[Array, "B P"], Float[Array, "B P"]]:
     """Return where each pixel of the answer lies in its image: columns and rows, in pixels."""
     angle = jnp.deg2rad(warps.rotation) * amounts[:, 1, None]
@@ -104,7 +116,19 @@ def _sources(
     x = x + shear * y
     turned_x = jnp.cos(angle) * x - jnp.sin(angle) * y
     turned_y = jnp.sin(angle) * x + jnp.cos(angle) * y
-    return turned_x + shifts[:, :1] + middle_x, turned_y + shifts[:, 1:] + middle_y
+    across, down = turned_x + shifts[:, :1] + middle_x, turned_y + shifts[:, 1:] + middle_y
+    if warps.bend:
+        by_wave = amounts[:, N_MOTIONS:].reshape(len(amounts), 2, len(WAVES))
+        bends = warps.bend * by_wave @ _waves(height, width)
+        across, down = across + width * bends[:, 0], down + height * bends[:, 1]
+    return across, down
+
+
+def _waves(height: int, width: int) -> Float[Array, "W P"]:
+    """Return cosine waves over the pixels, each the smaller the shorter it is."""
+    x, y = (np.pi * (np.arange(side) + 0.5) / side for side in (width, height))
+    waves = [np.outer(np.cos(j * y), np.cos(i * x)) / np.hypot(i, j) for i, j in WAVES]
+    return jnp.asarray(np.stack(waves).reshape(len(WAVES), -1), jnp.float32)
 
 
 def _sampled(

@@ -106,6 +106,7 @@ class WarpsSection:
     shear: NotNegative
     scale: NotNegative
     stroke: Annotated[float, Field(ge=0, le=1)]
+    bend: NotNegative
 
 
 @dataclass(frozen=True, config=_strict)

@@ -137,7 +137,7 @@ class Shard(NamedTuple):
     rows: Shaped[Array, "S D"]
     weights: Float[Array, " S"]
     noise: Float[Array, "S L"]
-    amounts: Float[Array, "S 7"] | None = None
+    amounts: Float[Array, "S A"] | None = None
     targets: Float[Array, "S K"] | None = None
     bits: Key[Array, " S"] | None = None
 
@@ -196,7 +196,7 @@ def noise_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array,
 
 
 @partial(jax.jit, static_argnums=0)
-def amounts_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S 7"]:
+def amounts_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S A"]:
     """Return how far the images of an epoch's shard are warped: in each place, by its own."""
 
     def uniform(key: Array) -> Array:
