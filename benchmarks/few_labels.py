@@ -6,7 +6,8 @@
 Each draw of labels goes to one of the runs, by turns: `LatentMixture.refine` has so many labels of
 training rows, and no other, for training, naming and calibration. Test rows decide nothing: they
 are scored for the table alone, as the run's own names have them, taught, and calibrated. A row of
-the table is written as soon as it is there, and rows that stand there are not made again.
+the table has the further rounds' settings; it is written as soon as it is there, and rows that
+stand there are not made again.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ from reporting import add_row, table_rows
 # So many labelled rows at least are dealt into folds to calibrate by.
 FEWEST_TO_CALIBRATE = 50
 
+# Of the further rounds: columns of the table, and parameters of a `Refinement`.
+SETTINGS = ("n_rounds", "epochs", "classifier_rounds", "classifier_steps")
+
 COLUMNS = (
     "data",
     "run",
     "asked",
     "n_labels",
     "draw",
+    *SETTINGS,
     "error",
     "error_untaught",
     "ece",
@@ -63,18 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--queried", type=int, nargs="*", default=[10], help="labels to ask for")
-    parser.add_argument("--rounds", type=int, default=3, help="further rounds")
+    parser.add_argument("--rounds", type=int, default=1, dest="n_rounds", help="further rounds")
+    parser.add_argument("--epochs", type=int, default=16, help="passes over the rows in each")
     parser.add_argument(
         "--classifier-rounds", type=int, default=1, help="the last so many with a classifier"
     )
+    parser.add_argument("--classifier-steps", type=int, default=6000)
     parser.add_argument("--csv", type=Path, required=True, help="the table")
     options = parser.parse_args(arguments)
     dataset = load_data(options.data)
     if dataset.labels is None:
         raise SystemExit(f"{options.data} has no labels. Give a data set that has.")
-    done = table_rows(options.csv)
-    made = {(row["run"], row["asked"], int(row["n_labels"]), int(row["draw"])) for row in done}
-    further = {"n_rounds": options.rounds, "classifier_rounds": options.classifier_rounds}
+    further = {name: getattr(options, name) for name in SETTINGS}
+    made = {
+        (row["run"], row["asked"], int(row["n_labels"]), int(row["draw"]))
+        for row in table_rows(options.csv)
+        if all(int(row[name]) == value for name, value in further.items())
+    }
     for run, draw in plan(options):
         if (run.name, *draw) not in made:
             add_row(
@@ -123,6 +133,7 @@ def taught(
         "asked": draw.asked,
         "n_labels": draw.n_labels,
         "draw": draw.number,
+        **further,
         "error": after.error,
         "error_untaught": scores(untaught, dataset, parts).error,
         "ece": after.ece,
@@ -164,18 +175,21 @@ def scores(model: LatentMixture, dataset: Dataset, parts: Split) -> Scores:
 def table(rows: Sequence[dict[str, str]]) -> str:
     """Return mean, standard deviation and worst over draws."""
     lines = [
-        "| labels | draws | error, % | worst | names alone | ECE | ECE before | error at 90 %, % |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| labels | rounds, epochs, of a classifier, steps | draws | error, % |"
+        " worst | names alone | ECE | ECE before | error at 90 %, % |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for kind in dict.fromkeys((row["asked"], row["n_labels"]) for row in rows):
-        some = [row for row in rows if (row["asked"], row["n_labels"]) == kind]
+    titles = ("asked", "n_labels", *SETTINGS)
+    for kind in dict.fromkeys(tuple(row[title] for title in titles) for row in rows):
+        some = [row for row in rows if tuple(row[title] for title in titles) == kind]
         error, untaught, ece, before, at_90 = (
             np.array([float(row[name]) for row in some])
             for name in ("error", "error_untaught", "ece", "ece_uncalibrated", "error_at_90")
         )
         spread = f" ± {100 * error.std(ddof=1):.2f}" if len(some) > 1 else ""
         lines.append(
-            f"| {kind[1]}, {kind[0]} | {len(some)} | {100 * error.mean():.2f}{spread} | "
+            f"| {kind[1]}, {kind[0]} | {', '.join(kind[2:])} | {len(some)} | "
+            f"{100 * error.mean():.2f}{spread} | "
             f"{100 * error.max():.2f} | {100 * untaught.mean():.2f} | {ece.mean():.4f} | "
             f"{before.mean():.4f} | {100 * at_90.mean():.2f} |"
         )
