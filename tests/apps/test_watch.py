@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentmix.apps import watch
+from latentmix.apps import progress, watch
 from latentmix.apps.cli import cli, guarded
 from latentmix.errors import WriteError
 from latentmix.runs import event_log
 from latentmix.runs.event_log import EVENTS, EventLog, LogReader
 from latentmix.training.events import (
     Averages,
+    ClassifierSteps,
     EmIteration,
     EpochEnd,
     Stage,
@@ -99,6 +100,33 @@ def test_a_run_under_way_says_how_far_it_is(carry_out, tmp_path, looked, moment,
     assert [line.split(":")[0] for line in epochs] == [f"epoch {n + 1}/30" for n in range(n_epochs)]
     assert all("validation" in line for line in epochs)
     assert re.match(last, out[-1]), out[-1]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_second_opinion_is_seen_while_it_is_formed(
+    *, carry_out, tmp_path, looked, monkeypatch, capfd, terminal
+):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    monkeypatch.setattr(progress, "SECONDS_PER_LINE", -1.0)
+    found = []
+
+    def listener(event):
+        shown(event)
+        if isinstance(event, ClassifierSteps) and event.step == 20:
+            found.append((capfd.readouterr(), looked(tmp_path / "run", "--once")[1][-1]))
+
+    settings = ("n_rounds=1", "epochs=1", "min_steps=0", "classifier_steps=40")
+    refinement = [f"refinement.{setting}" for setting in settings]
+    with progress.progress() as shown:
+        carry_out(tmp_path / "run", *refinement, "mixture.covariance_type=diag", listener=listener)
+    ((out, err), watched) = found[0]
+    line = r"second opinion, step 20 of 40; \d+ s left of it"
+    assert re.fullmatch(line, watched)
+    assert "A second opinion on the groups" in out + err
+    if terminal:
+        assert re.search(r"second opinion: .*/40 ", err)
+    else:
+        assert re.search(line, out)
 
 
 def test_a_finished_run_is_told_with_its_summary_and_keeps_no_log(finished, looked):

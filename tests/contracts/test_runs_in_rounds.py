@@ -13,13 +13,15 @@ from latentmix.apps.summary import summary_of
 from latentmix.errors import InputError
 from latentmix.runs.label import label_run
 from latentmix.training import vae_loop
-from latentmix.training.events import EpochEnd, Stage, Steps
+from latentmix.training.events import ClassifierSteps, EpochEnd, Stage, Steps
 
 ROUNDS = (
     "vae.max_epochs=8",
     "mixture.covariance_type=diag",
     "refinement.n_rounds=2",
     "refinement.epochs=2",
+    "refinement.classifier_rounds=1",
+    "refinement.classifier_steps=40",
     "refinement.min_steps=0",
     "mixture.n_components=classes",
 )
@@ -116,6 +118,10 @@ def in_the_second_round(event):
     return isinstance(event, Steps) and (event.epoch, event.step) == (11, 2)
 
 
+def in_the_second_opinion(event):
+    return isinstance(event, ClassifierSteps) and event.step == 20
+
+
 def after_the_rounds(event):
     return isinstance(event, Stage) and event.message.startswith("Fitting")
 
@@ -125,6 +131,7 @@ def after_the_rounds(event):
     [
         (in_the_first_training, (8, 3), set()),
         (at_the_second_graph, (11, 1), {"round1"}),
+        (in_the_second_opinion, (11, 1), {"round1"}),
         (in_the_second_round, (11, 3), {"round1", "round2"}),
         (after_the_rounds, None, {"round1", "round2"}),
     ],
@@ -147,7 +154,27 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(
     steps = [(event.epoch, event.step) for event in heard if isinstance(event, Steps)]
     assert (steps[0] if steps else None) == first_step
     assert {event.n_epochs for event in heard if isinstance(event, Steps | EpochEnd)} <= {EPOCHS}
-    assert not list(out.glob("checkpoint*"))
+    assert not [*out.glob("checkpoint*"), *out.glob("opinion*")]
+    # Who has given an opinion is not asked again.
+    asked = any(isinstance(event, ClassifierSteps) for event in heard)
+    assert asked == ("round2" not in rounds)
+    assert_same_bits(bytes_in, finished, out)
+
+
+def test_a_damaged_second_opinion_is_asked_for_anew(
+    finished, carry_out, tmp_path, bytes_in, step_by_step
+):
+    def listener(event):
+        if in_the_second_round(event):
+            signal.raise_signal(signal.SIGINT)
+
+    out, heard = tmp_path / "run", []
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(out, *ROUNDS, listener=listener)
+    (kept,) = out.glob("opinion-round2-*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    carry_out(out, *ROUNDS, listener=heard.append)
+    assert [event.step for event in heard if isinstance(event, ClassifierSteps)] == [20, 40]
     assert_same_bits(bytes_in, finished, out)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from latentmix.data import RowView
 from latentmix.estimators.teacher import overruled
 from latentmix.kernels.warp import Warps
-from latentmix.training.classifier import Lessons, second_opinion
+from latentmix.training.classifier import STEPS_TOLD, Lessons, second_opinion
+from latentmix.training.events import StopTraining, nobody
 
 LESSONS = Lessons((8, 8), 3, Warps(shift=0.05, rotation=5.0), n_steps=150)
 
@@ -20,9 +21,9 @@ def images(n_rows=240, seed=0):
     return (bright[kinds] + noise).astype(np.uint8).reshape(n_rows, 64), kinds
 
 
-def asked(rows, groups, known=(), seed=0, lessons=LESSONS):
+def asked(rows, groups, known=(), seed=0, lessons=LESSONS, listener=nobody):
     with jax.enable_x64(False):
-        return second_opinion(rows, groups, np.asarray(known, np.int64), lessons, seed)
+        return second_opinion(rows, groups, np.asarray(known, np.int64), lessons, seed, listener)
 
 
 def test_groups_that_are_wrong_here_and_there_are_not_believed():
@@ -63,6 +64,25 @@ def test_more_rows_than_one_answer_takes_are_answered():
     np.testing.assert_allclose(proba.sum(axis=1), 1.0, atol=1e-5)
 
 
+def test_listeners_are_told_how_far_it_is_and_may_end_it():
+    rows, kinds = images(60)
+    heard = []
+
+    def stops(event):
+        heard.append(event)
+        if event.step == 2 * STEPS_TOLD:
+            raise StopTraining
+
+    many = Lessons((8, 8), 3, LESSONS.warps, n_steps=2 * STEPS_TOLD + 5)
+    whole = asked(rows, kinds, lessons=many, listener=heard.append)
+    assert [event.step for event in heard] == [STEPS_TOLD, 2 * STEPS_TOLD, 2 * STEPS_TOLD + 5]
+    assert {event.n_steps for event in heard} == {2 * STEPS_TOLD + 5}
+    heard.clear()
+    stopped = asked(rows, kinds, lessons=many, listener=stops)
+    assert [event.step for event in heard] == [STEPS_TOLD, 2 * STEPS_TOLD]
+    assert (stopped != whole).any()
+
+
 def test_wider_warps_are_wider_and_a_stroke_goes_no_further_than_all_the_way():
     assert LESSONS.times(0.5).rotation == 2.5
     assert Lessons((8, 8), 3, Warps(stroke=0.9), 1).times(1.5).stroke == 1.0
@@ -70,5 +90,5 @@ def test_wider_warps_are_wider_and_a_stroke_goes_no_further_than_all_the_way():
 
 def test_only_what_is_all_but_certain_overrules_and_never_a_known_row():
     groups = np.array([0, 0, 0, 1])
-    proba = np.array([[0.02, 0.98], [0.1, 0.9], [0.02, 0.98], [0.01, 0.99]])
+    proba = np.array([[0.1, 0.9], [0.25, 0.75], [0.02, 0.98], [0.01, 0.99]])
     np.testing.assert_array_equal(overruled(groups, proba, np.array([2])), [1, 0, 0, 1])

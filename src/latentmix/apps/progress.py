@@ -10,10 +10,19 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from latentmix.estimators.verbosity import epoch_text
-from latentmix.training.events import EmIteration, EpochEnd, Event, Listener, Stage, Steps, Warned
+from latentmix.training.events import (
+    ClassifierSteps,
+    EmIteration,
+    EpochEnd,
+    Event,
+    Listener,
+    Stage,
+    Steps,
+    Warned,
+)
 
-# Elsewhere than on a terminal: at most one line of EM in so many seconds.
-SECONDS_PER_EM_LINE = 10.0
+# Elsewhere than on a terminal: at most one line of EM, or of a classifier, in so many seconds.
+SECONDS_PER_LINE = 10.0
 
 
 @contextmanager
@@ -30,15 +39,15 @@ def progress() -> Iterator[Listener]:
 
 
 class _Lines:
-    """A line for each stage and epoch, and now and then one for EM."""
+    """A line for each stage and epoch, and now and then one for EM and classifiers."""
 
     def __init__(self) -> None:
-        self._em_said_at = time.monotonic()
+        self._said_at = time.monotonic()
         self._begun: tuple[int, float] | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stage):
-            self._em_said_at = time.monotonic()
+            self._said_at = time.monotonic()
             print(event.message, flush=True)
         elif isinstance(event, Warned):
             print(f"Warning: {event.message}", flush=True)
@@ -48,13 +57,15 @@ class _Lines:
         elif isinstance(event, EpochEnd):
             print(f"epoch {event.epoch}/{event.n_epochs}: {epoch_text(event)}{self._left(event)}")
             sys.stdout.flush()
-        elif isinstance(event, EmIteration) and self._em_is_due():
+        elif isinstance(event, EmIteration) and self._is_due():
             print(em_text(event), flush=True)
+        elif isinstance(event, ClassifierSteps) and self._is_due():
+            print(classifier_text(event), flush=True)
 
-    def _em_is_due(self) -> bool:
+    def _is_due(self) -> bool:
         now = time.monotonic()
-        due = now - self._em_said_at > SECONDS_PER_EM_LINE
-        self._em_said_at = now if due else self._em_said_at
+        due = now - self._said_at > SECONDS_PER_LINE
+        self._said_at = now if due else self._said_at
         return due
 
     def _left(self, event: EpochEnd) -> str:
@@ -67,7 +78,7 @@ class _Lines:
 
 
 class _Bar:
-    """One bar over all training steps, then one that counts EM iterations."""
+    """A bar over all training steps, one over a classifier's, one that counts EM iterations."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -85,6 +96,8 @@ class _Bar:
                 self._bar.set_postfix_str(epoch_text(event))
         elif isinstance(event, EmIteration):
             self._count(event)
+        elif isinstance(event, ClassifierSteps):
+            self._teach(event)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -109,6 +122,20 @@ class _Bar:
             self._bar.set_description(f"EM, {event.n_components} components", refresh=False)
         self._bar.set_postfix_str(f"{event.log_likelihood:.4f} nats a row", refresh=False)
         self._bar.update(event.iteration - self._bar.n)
+
+    def _teach(self, event: ClassifierSteps) -> None:
+        if self._bar is None:
+            what = "second opinion"
+            self._bar = tqdm(desc=what, total=event.n_steps, unit="step", dynamic_ncols=True)
+        self._bar.update(event.step - self._bar.n)
+        if event.step == event.n_steps:
+            self.close()
+
+
+def classifier_text(event: ClassifierSteps) -> str:
+    """Return how far a second opinion is, in one line."""
+    left = event.seconds / event.step * (event.n_steps - event.step)
+    return f"second opinion, step {event.step:,} of {event.n_steps:,}; {left:.0f} s left of it"
 
 
 def em_text(event: EmIteration) -> str:

@@ -15,14 +15,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from latentmix.apps.progress import em_text
+from latentmix.apps.progress import classifier_text, em_text
 from latentmix.apps.summary import summary_of
 from latentmix.errors import IntegrityError
 from latentmix.runs.event_log import EVENTS, Followed, LogReader
 from latentmix.runs.request import begun_record
 from latentmix.storage.files import is_held
 from latentmix.storage.manifest import MANIFEST, open_sealed
-from latentmix.training.events import Steps
+from latentmix.training.events import ClassifierSteps, Steps
 
 SECONDS_BETWEEN_LOOKS = 0.5
 # A run that was heard of so lately is not asked whether it lives.
@@ -91,6 +91,8 @@ class _Watched:
             step = "" if now.step == now.n_steps else f", step {now.step}/{now.n_steps}"
             here = f"{_where(now)}{step}: objective {now.objective:.2f} nats"
             return "; ".join([here, *self._speed(now)])
+        if isinstance(now, ClassifierSteps):
+            return classifier_text(now)
         if now is not None:
             return em_text(now)
         seconds = max(0.0, time.time() - self.followed.heard_at) if self.followed.heard_at else 0.0

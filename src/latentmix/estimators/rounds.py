@@ -57,6 +57,12 @@ class RoundKeeper(Keeper, Protocol):
     def of_round(self, number: int) -> Self:
         """Return the keeper of a round's training."""
 
+    def opinion(self) -> np.ndarray | None:
+        """Return the round's second opinion, if one is kept."""
+
+    def save_opinion(self, proba: np.ndarray) -> None:
+        """Keep it."""
+
 
 class Course(NamedTuple):
     """Where a training stands among several, one after the other: the epochs of all are counted.
@@ -184,20 +190,22 @@ def refined(
         latents = vae.transform(X)
         if prior is not None:
             before = prior.most_probable(latents)
+        within = around._replace(validation_data=held_out)
+        if around.keeper is not None:
+            within = within._replace(keeper=around.keeper.of_round(number))
         second = None
         if number > how.n_rounds - how.classifier_rounds:
-            second = _second_opinion(rows, how, int(mixture.n_components), training_seed, around)
+            second = _second_opinion(rows, how, int(mixture.n_components), training_seed, within)
         targets = groups_of(
             latents, how, mixture, graph_seed, before=before, known=known, second=second
         )
         training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
         training.targets = targets * importance_of(len(rows), known)[:, None]
-        keeper = None if around.keeper is None else around.keeper.of_round(number)
         prior = _trained(
             vae,
             training,
             rows,
-            around._replace(validation_data=held_out, keeper=keeper),
+            within,
             Course.after(vae.history_, n_to_come=a_round * (how.n_rounds - number)),
         )
     assert prior is not None  # there is one round or more
@@ -232,9 +240,17 @@ def _second_opinion(
     lessons = Lessons(tuple(map(int, shape)), n_groups, warps, int(how.classifier_steps))
 
     def ask(chosen: np.ndarray, groups: np.ndarray, known: np.ndarray) -> np.ndarray:
+        kept = None if around.keeper is None else around.keeper.opinion()
+        if kept is not None:
+            return kept
         around.listener(Stage("A second opinion on the groups"))
         with jax.enable_x64(False):
-            return second_opinion(RowView(rows, chosen), groups, known, lessons, seed)
+            proba = second_opinion(
+                RowView(rows, chosen), groups, known, lessons, seed, around.listener
+            )
+        if around.keeper is not None:
+            around.keeper.save_opinion(proba)
+        return proba
 
     return ask
 

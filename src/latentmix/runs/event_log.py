@@ -20,6 +20,7 @@ from latentmix.errors import WriteError
 from latentmix.estimators.verbosity import epoch_text
 from latentmix.storage.files import append_bytes
 from latentmix.training.events import (
+    ClassifierSteps,
     EmIteration,
     EpochEnd,
     Event,
@@ -85,7 +86,7 @@ class EventLog:
             If the disk is full or fails; a file that cannot be written otherwise is given up.
         """
         line = _line(type(event).__name__, asdict(event))
-        if isinstance(event, Steps | EmIteration):
+        if isinstance(event, Steps | EmIteration | ClassifierSteps):
             self._passing = line
         else:
             self._lines.append(line)
@@ -124,8 +125,8 @@ class Followed:
     ----------
     told : list of (int or None, str)
         Lines to read, in order: stages, warnings and epochs, these with their number.
-    now : Steps, EmIteration or None
-        Where the training or EM was at the last event, if that is of one.
+    now : Steps, EmIteration, ClassifierSteps or None
+        Where a training or EM was at the last event, if that is of one.
     ended, error : bool, str or None
         Whether the run said that it ends, and the error that ended it, None for a stop.
     begun_at, heard_at : float
@@ -135,7 +136,7 @@ class Followed:
     """
 
     told: list[tuple[int | None, str]] = field(default_factory=list)
-    now: Steps | EmIteration | None = None
+    now: Steps | EmIteration | ClassifierSteps | None = None
     ended: bool = False
     error: str | None = None
     begun_at: float = 0.0
@@ -182,6 +183,10 @@ class Followed:
             self._places.append((at, steps.epoch - 1 + steps.step / steps.n_steps))
         elif name == "EmIteration":
             self.now = EmIteration(**record)
+        elif name == "ClassifierSteps":
+            self.now = ClassifierSteps(**record)
+            # Of a time in which no epoch passes there is no speed.
+            self._places.clear()
 
     def _take_epoch(self, event: EpochEnd, at: float) -> None:
         self._forget_from(event.epoch)

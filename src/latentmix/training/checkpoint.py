@@ -31,6 +31,9 @@ KEPT = 2
 _NAME = re.compile(
     r"checkpoint(?:-round(\d{1,9}))?-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})\.safetensors"
 )
+# A round's second opinion, the answer of a classifier that took minutes to teach.
+_OPINION = re.compile(r"opinion-round\d{1,9}-[0-9a-f]{16}\.safetensors")
+_PROBA = "proba"
 # What is no array of the state, as the bytes of JSON: the position, the history.
 _RECORD = "record"
 # What the names of the best epoch's weights begin with, where early stopping keeps them.
@@ -41,7 +44,8 @@ class Checkpoint:
     """Where a training is kept: ``checkpoint-EPOCH-STEP-SHA256.safetensors``, the last two.
 
     A training of several rounds keeps each round's, ``checkpoint-roundN-...``, until the whole is
-    finished: a round begins with what the one before it came to.
+    finished: a round begins with what the one before it came to. A round's second opinion lies
+    beside them, ``opinion-roundN-SHA256.safetensors``.
 
     Parameters
     ----------
@@ -113,13 +117,37 @@ class Checkpoint:
                 f"{damaged[0]} is no readable checkpoint ({why}). Start again in another folder."
             ) from why
 
+    def save_opinion(self, proba: np.ndarray) -> None:
+        """Write a round's second opinion, p(k|x), before its training begins.
+
+        Raises
+        ------
+        WriteError
+            If it cannot be written.
+        """
+        content = tensor_bytes({_PROBA: proba})
+        write_bytes(self._opinion_named(_sha256(content)), content)
+
+    def opinion(self) -> np.ndarray | None:
+        """Return the round's second opinion; None where none is kept undamaged: ask anew."""
+        for path in self.folder.glob(self._opinion_named("*").name):
+            with suppress(OSError, KeyError, SafetensorError):
+                content = path.read_bytes()
+                if path == self._opinion_named(_sha256(content)):
+                    proba: np.ndarray = tensors_from_bytes(content)[_PROBA]
+                    return proba
+        return None
+
+    def _opinion_named(self, digest: str) -> Path:
+        return self.folder / f"opinion-round{self._number}-{digest}.safetensors"
+
     def names(self) -> tuple[str, ...]:
-        """Return the names of all the folder's checkpoints, the newest first."""
-        return tuple(path.name for path in self._all())
+        """Return the names of all the folder's checkpoints, the newest first, and opinions."""
+        return tuple(path.name for path in [*self._all(), *self._opinions()])
 
     def remove(self) -> None:
         """Delete all the folder's checkpoints."""
-        self._remove(self._all())
+        self._remove([*self._all(), *self._opinions()])
 
     def _restore(self, training: Training, path: Path) -> None:
         content = path.read_bytes()
@@ -143,6 +171,9 @@ class Checkpoint:
     def _all(self) -> list[Path]:
         found = [path for path in self.folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: (_round(path) or 0, _position(path)), reverse=True)
+
+    def _opinions(self) -> list[Path]:
+        return [path for path in self.folder.glob("opinion-*") if _OPINION.fullmatch(path.name)]
 
     def _newest_first(self) -> list[Path]:
         return [path for path in self._all() if _round(path) == self._number]

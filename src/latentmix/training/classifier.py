@@ -15,6 +15,7 @@ opinion, which the round's network learns; the classifier itself is needed no mo
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
@@ -34,6 +35,7 @@ from latentmix.models.convolution import convolutional_trunks
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.vae import prepare
 from latentmix.training.adam import scale_by_adam
+from latentmix.training.events import ClassifierSteps, Listener, StopTraining, nobody
 from latentmix.training.schedules import learning_rate
 
 # Its layers: two convolutions, and one dense.
@@ -43,6 +45,9 @@ WIDTH: Final = 256
 LEARNING_RATE: Final = 1e-3
 ROWS_PER_STEP: Final = 256
 KNOWN_ROWS_PER_STEP: Final = 64
+
+# After so many steps listeners are told.
+STEPS_TOLD: Final = 20
 
 # The share of the steps in which it believes all that it is told, and how sure it must be then.
 BELIEVING: Final = 0.3
@@ -103,6 +108,7 @@ def second_opinion(
     known: Int[np.ndarray, " M"],
     lessons: Lessons,
     seed: int,
+    listener: Listener = nobody,
 ) -> Float[np.ndarray, "N K"]:
     """Teach a classifier groups of rows, and return its own p(k|x) of them.
 
@@ -115,11 +121,14 @@ def second_opinion(
         The numbers of rows whose group is beyond doubt, which it is shown more often; or none.
     lessons : Lessons
     seed : int
+    listener : callable
+        Told of `ClassifierSteps`; ends the lessons by raising `StopTraining`.
     """
     random, key = np.random.RandomState(seed), jax.random.key(seed)
     classifier = Classifier(lessons, jax.random.fold_in(key, lessons.n_steps))
     state = _adam(lessons).init(eqx.filter(classifier, eqx.is_inexact_array))
     n_rows, n_known = min(ROWS_PER_STEP, len(rows)), min(KNOWN_ROWS_PER_STEP, len(known))
+    began = time.perf_counter()
     for step in range(lessons.n_steps):
         # In ascending order, as rows on the disk are read best.
         chosen = np.sort(random.randint(len(rows), size=n_rows))
@@ -128,6 +137,12 @@ def second_opinion(
         classifier, state = _take_step(
             lessons, classifier, state, batch, jax.random.fold_in(key, step), jnp.asarray(step)
         )
+        done = step + 1
+        if done % STEPS_TOLD == 0 or done == lessons.n_steps:
+            try:
+                listener(ClassifierSteps(done, lessons.n_steps, time.perf_counter() - began))
+            except StopTraining:
+                break
     proba: np.ndarray = map_blocks(_answers, classifier, rows)
     return proba
 

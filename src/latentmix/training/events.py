@@ -104,14 +104,24 @@ class EmIteration:
     converged: bool = False
 
 
+@dataclass(frozen=True)
+class ClassifierSteps:
+    """So many steps of `n_steps` have taught a second opinion, `seconds` since the first."""
+
+    step: int
+    n_steps: int
+    seconds: float
+
+
 class StopTraining(Exception):  # noqa: N818  # no error: the listener's wish
     """Raised by a listener: what is learned ends here, and counts as finished.
 
-    A VAE's training ends after the steps just told of; EM keeps the iteration just told of.
+    A VAE's training, or a classifier's, ends after the steps just told of; EM keeps the iteration
+    just told of.
     """
 
 
-Event = Stage | Warned | Steps | EpochEnd | EmIteration
+Event = Stage | Warned | Steps | EpochEnd | EmIteration | ClassifierSteps
 Listener = Callable[[Event], None]
 
 
