@@ -48,7 +48,12 @@ SETTINGS = (
 # The same number of epochs, most of them in rounds.
 ROUNDS = (
     *("vae.hidden_dims=[64]", "vae.latent_dim=4", "vae.max_epochs=8", "vae.min_steps=0"),
-    *("refinement.n_rounds=3", "refinement.epochs=4", "refinement.min_steps=0"),
+    *(
+        "refinement.n_rounds=3",
+        "refinement.epochs=4",
+        "refinement.min_steps=0",
+        "refinement.classifier_rounds=0",
+    ),
     *("mixture.n_components=10", "report.n_components=[10]", "report.draws=4"),
 )
 

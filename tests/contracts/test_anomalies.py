@@ -141,7 +141,7 @@ def test_another_mixture_has_to_learn_what_is_usual_under_it(model):
 
 @pytest.mark.filterwarnings("ignore:All rows")
 def test_refining_learns_it_anew():
-    rounds = Refinement(n_rounds=1, epochs=1, min_steps=0, image_shape=(8, 8))
+    rounds = Refinement(n_rounds=1, epochs=1, min_steps=0, classifier_rounds=0, image_shape=(8, 8))
     mixture = GaussianMixture(covariance_type="diag")
     model = unfitted(mixture=mixture, refinement=rounds)
     model.fit(images(300), validation_data=images(99, seed=1))

@@ -38,7 +38,7 @@ NETWORK = {
     "learning_rate": 1e-2,
     "kl_weight": 0.1,
 }
-ROUNDS = Refinement(n_rounds=1, epochs=1, min_steps=0, image_shape=(8, 8))
+ROUNDS = Refinement(n_rounds=1, epochs=1, min_steps=0, classifier_rounds=0, image_shape=(8, 8))
 CHOOSE = ("mixture.n_components=auto",)
 
 

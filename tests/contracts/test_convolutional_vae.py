@@ -40,7 +40,7 @@ def test_training_that_goes_on_sees_images_too(digits):
 
 
 def test_rounds_train_it_with_its_mixture(digits):
-    rounds = Refinement(n_rounds=1, epochs=1, min_steps=0, image_shape=(8, 8))
+    rounds = Refinement(n_rounds=1, epochs=1, min_steps=0, classifier_rounds=0, image_shape=(8, 8))
     model = LatentMixture(3, vae=convolutional(), refinement=rounds, random_state=0)
     assert model.fit(digits).predict_proba(digits).shape == (300, 3)
 

@@ -190,7 +190,7 @@ def test_it_takes_rows_block_by_block(one_each):
 @pytest.mark.parametrize("likelihood", ONE_EACH)
 def test_network_and_mixture_are_trained_together_under_it(likelihood):
     X = rows_of(likelihood)
-    rounds = Refinement(n_rounds=1, epochs=2, min_steps=0, image_shape=(4, 4))
+    rounds = Refinement(n_rounds=1, epochs=2, min_steps=0, classifier_rounds=0, image_shape=(4, 4))
     mixture = latentmix.GaussianMixture(2, covariance_type="diag")
     model = LatentMixture(vae=vae(likelihood), mixture=mixture, refinement=rounds, random_state=0)
     model.fit(X, validation_data=X[:40])

@@ -11,7 +11,7 @@ from latentmix import VAE, GaussianMixture, LatentMixture, Refinement
 from latentmix.errors import InputError, ParameterError
 from latentmix.training.events import EpochEnd, Stage, Steps, StopTraining
 
-SHORT = {"n_rounds": 2, "epochs": 2, "min_steps": 0}
+SHORT = {"n_rounds": 2, "epochs": 2, "min_steps": 0, "classifier_rounds": 0}
 EPOCHS = 8
 
 
@@ -347,7 +347,7 @@ def test_the_last_rounds_ask_a_classifier_of_images(fitted):
 
     def asked(n_rounds, **settings):
         events = []
-        how = Refinement(n_rounds=n_rounds, epochs=2, min_steps=0, classifier_steps=20, **settings)
+        how = Refinement(**{**SHORT, "n_rounds": n_rounds, "classifier_steps": 20, **settings})
         other = copy.copy(model).refine(X, labels=labels, refinement=how, listener=events.append)
         assert (other.predict_class(X) == kinds).mean() > 0.95
         stages = [event.message for event in events if isinstance(event, Stage)]
@@ -369,6 +369,9 @@ def test_the_last_rounds_ask_a_classifier_of_images(fitted):
     [
         ({"n_rounds": 0}, "n_rounds=0"),
         ({"epochs": 0}, "epochs=0"),
+        ({"epochs": (4, 0)}, "epochs=0"),
+        ({"epochs": None}, "epochs=None"),
+        ({"epochs": [4, 8, 16]}, "holds 3 numbers"),
         ({"epochs": 2.5}, "epochs=2.5"),
         ({"min_steps": -1}, "min_steps=-1"),
         ({"learning_rate": 0}, "learning_rate=0"),

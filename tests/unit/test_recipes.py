@@ -343,7 +343,8 @@ def test_the_default_recipe_refines_as_the_estimator_does_by_default():
     theirs = Refinement().get_params()
     assert Warps(**asdict(recipe.warps)) == Warps(*theirs.pop("warps")) == Warps()
     del theirs["image_shape"]  # the data's
-    theirs["n_walk_steps"] = list(theirs["n_walk_steps"])
+    for name in ("epochs", "n_walk_steps"):
+        theirs[name] = list(theirs[name])
     assert asdict(recipe.refinement) == theirs
     assert recipe.mixture.covariance_type == "diag"
 

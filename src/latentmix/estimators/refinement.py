@@ -24,8 +24,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     ----------
     n_rounds : int, default=5
         Graphs drawn, each followed by a training.
-    epochs : int, default=4
-        Passes over the rows in each.
+    epochs : int or pair of int, default=(4, 16)
+        Passes over the rows in each; of a pair the second is for the last, whose network stays.
     min_steps : int, default=400
         On small data, so many epochs more that a round has at least so many batches.
     learning_rate : float, default=1e-3
@@ -48,11 +48,11 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     n_walk_steps : sequence of int, default=(20, 5)
         Steps of the random walks on it that are tried: more of them see larger structure. The
         groups of largest modularity are taken.
-    classifier_rounds : int, default=0
+    classifier_rounds : int, default=1
         In so many of the last rounds a classifier with convolutions is taught the groups, and
         overrules those that it does not believe (`training.classifier`). It looks at warped images,
         and there is none without.
-    classifier_steps : int, default=3000
+    classifier_steps : int, default=6000
         Steps of its training.
     max_graph_rows : int, default=60_000
         Rows in the graph, drawn at random where there are more; the others are trained on without
@@ -74,7 +74,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         self,
         *,
         n_rounds: int = 5,
-        epochs: int = 4,
+        epochs: int | Sequence[int] = (4, 16),
         min_steps: int = 400,
         learning_rate: float = 1e-3,
         agreement_weight: float | str = "auto",
@@ -84,8 +84,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         groups: str = "graph",
         n_neighbors: int = 15,
         n_walk_steps: Sequence[int] = (20, 5),
-        classifier_rounds: int = 0,
-        classifier_steps: int = 3000,
+        classifier_rounds: int = 1,
+        classifier_steps: int = 6000,
         max_graph_rows: int = 60_000,
         warps: Sequence[float] | None = tuple(Warps()),
         image_shape: tuple[int, ...] | None = None,
@@ -114,8 +114,9 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         ------
         ParameterError
         """
-        for name in ("n_rounds", "epochs", "n_neighbors", "classifier_steps"):
+        for name in ("n_rounds", "n_neighbors", "classifier_steps"):
             check_number(name, getattr(self, name), kind=Integral, least=1)
+        self._epochs_before_and_in_the_last()
         check_walk_steps(self.n_walk_steps)
         for name in ("min_steps", "classifier_rounds"):
             check_number(name, getattr(self, name), kind=Integral, least=0)
@@ -142,10 +143,24 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
                 "Expected (height, width) or (height, width, channels)."
             )
 
-    def epochs_a_round(self, n_rows: int, batch_size: int) -> int:
-        """Return the passes over so many rows in one round."""
+    def epochs_of_rounds(self, n_rows: int, batch_size: int) -> list[int]:
+        """Return the passes over so many rows in each round."""
         n_batches = math.ceil(n_rows / min(batch_size, n_rows))
-        return max(int(self.epochs), math.ceil(self.min_steps / n_batches))
+        least = math.ceil(self.min_steps / n_batches)
+        each, last = self._epochs_before_and_in_the_last()
+        return [max(epochs, least) for epochs in [each] * (self.n_rounds - 1) + [last]]
+
+    def _epochs_before_and_in_the_last(self) -> tuple[int, int]:
+        """Return the passes over the rows, or refuse what says none."""
+        pair = self.epochs if isinstance(self.epochs, list | tuple) else (self.epochs, self.epochs)
+        if len(pair) != 2:
+            raise ParameterError(
+                f"epochs={self.epochs!r} holds {len(pair)} numbers. Give one for all rounds, or "
+                "two: of each round before the last, and of the last."
+            )
+        for epochs in pair:
+            check_number("epochs", epochs, kind=Integral, least=1)
+        return int(pair[0]), int(pair[1])
 
 
 def check_walk_steps(n_walk_steps: Sequence[int]) -> None:

@@ -175,9 +175,9 @@ def refined(
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=(how.n_rounds, 2))
     if vae.verbose:
         around = around._replace(listener=all_of(print_epoch, around.listener))
-    a_round = how.epochs_a_round(len(X), int(vae.batch_size))
+    epochs = how.epochs_of_rounds(len(X), int(vae.batch_size))
     if before is None:
-        _fit_first(vae, X, around, Course(n_to_come=a_round * how.n_rounds))
+        _fit_first(vae, X, around, Course(n_to_come=sum(epochs)))
     selection = None
     if mixture.n_components == AUTO:
         selection = settle_n_components(mixture, vae.transform(X), how, around.listener)
@@ -199,14 +199,16 @@ def refined(
         targets = groups_of(
             latents, how, mixture, graph_seed, before=before, known=known, second=second
         )
-        training = _begun(vae, how, rows, training_seed, mixture_of(latents, targets))
+        training = _begun(
+            vae, how, rows, epochs[number - 1], training_seed, mixture_of(latents, targets)
+        )
         training.targets = targets * importance_of(len(rows), known)[:, None]
         prior = _trained(
             vae,
             training,
             rows,
             within,
-            Course.after(vae.history_, n_to_come=a_round * (how.n_rounds - number)),
+            Course.after(vae.history_, n_to_come=sum(epochs[number:])),
         )
     assert prior is not None  # there is one round or more
     weights = np.exp(np.asarray(prior.log_weights, np.float64))
@@ -255,7 +257,9 @@ def _second_opinion(
     return ask
 
 
-def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior) -> Training:
+def _begun(
+    vae: VAE, how: Refinement, rows: Rows, n_epochs: int, seed: int, prior: MixturePrior
+) -> Training:
     """Return a round's training before its first step, in memory of its own."""
     n_features = rows.shape[1]
     weight = how.agreement_weight
@@ -267,7 +271,7 @@ def _begun(vae: VAE, how: Refinement, rows: Rows, seed: int, prior: MixturePrior
         kl_warmup=0.0,
         latent_dim=vae.architecture_.latent_dim,
         n_rows=len(rows),
-        n_epochs=how.epochs_a_round(len(rows), int(vae.batch_size)),
+        n_epochs=n_epochs,
         clip_norm=None if vae.clip_norm is None else float(vae.clip_norm),
         most_shard_rows=most_shard_rows(rows),
         binarise=vae._preparation.draws_anew,

@@ -22,7 +22,7 @@ from latentmix.models.priors import MixturePrior
 DOUBT: Final = 0.01
 
 # So probable is what overrules a row's group.
-CERTAIN: Final = 0.95
+CERTAIN: Final = 0.8
 
 # What else says of rows in which groups they are, p(k|x): it is told the numbers of rows, their
 # groups, and the places of those that are beyond doubt.

@@ -82,7 +82,7 @@ class RefinementSection:
     """Parameters of :class:`latentmix.Refinement`; without rounds there is none."""
 
     n_rounds: Annotated[int, Field(ge=0)]
-    epochs: Count
+    epochs: Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
     min_steps: Annotated[int, Field(ge=0)]
     learning_rate: Positive
     agreement_weight: NotNegative | Literal["auto"]
