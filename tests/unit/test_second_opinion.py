@@ -1,12 +1,14 @@
 """A classifier of images beside a round's groups: what it makes of wrong ones, and who decides."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from sklearn.datasets import load_digits
 
 from latentmix.data import RowView
 from latentmix.estimators.teacher import overruled
 from latentmix.kernels.warp import Warps
-from latentmix.training.classifier import STEPS_TOLD, Lessons, second_opinion
+from latentmix.training.classifier import STEPS_TOLD, Lessons, _agrees, second_opinion
 from latentmix.training.events import StopTraining, nobody
 
 LESSONS = Lessons((8, 8), 3, Warps(shift=0.05, rotation=5.0), n_steps=150)
@@ -40,11 +42,30 @@ def test_rows_beyond_doubt_teach_what_groups_do_not():
     """Every group of one kind is wrong: only known rows say what the kind is."""
     rows, kinds = images()
     groups = np.where(kinds == 2, 1, kinds)
-    known = np.flatnonzero(kinds == 2)[:20]
+    known = np.flatnonzero(kinds == 2)[:4]
     groups[known] = 2
     without, taught = asked(rows, groups), asked(rows, groups, known=known)
     hidden = np.setdiff1d(np.flatnonzero(kinds == 2), known)
-    assert taught[hidden, 2].mean() > without[hidden, 2].mean() + 0.2
+    assert taught[hidden, 2].mean() > without[hidden, 2].mean() + 0.8
+
+
+def test_what_is_believed_is_measured_by_the_row_s_own_group():
+    """Of a group that is not learned yet its better rows are believed, not none."""
+    proba = np.array([[0.99, 0.01], [0.98, 0.02], [0.5, 0.5], [0.9, 0.1], [0.7, 0.3]])
+    believed = _agrees(jnp.asarray(proba), jnp.asarray([0, 0, 0, 1, 1]))
+    np.testing.assert_array_equal(believed, [True, True, False, False, True])
+
+
+def test_no_group_is_forgotten_for_being_learned_late():
+    """When it stops to believe all, after 60 steps, it is sure of few digits yet.
+
+    Measured by 0.95 alone six of them had no row at the end, and 0.40 were right; so 0.89 are.
+    """
+    digits, kinds = load_digits(return_X_y=True)
+    rows = (15.9 * digits).astype(np.uint8)
+    proba = asked(rows, kinds, lessons=Lessons((8, 8), 10, Warps(), n_steps=200))
+    assert np.bincount(proba.argmax(axis=1), minlength=10).min() > 60
+    assert np.mean(proba.argmax(axis=1) == kinds) > 0.75
 
 
 def test_the_seed_decides_the_bits_and_rows_may_be_a_view():
@@ -92,3 +113,10 @@ def test_only_what_is_all_but_certain_overrules_and_never_a_known_row():
     groups = np.array([0, 0, 0, 1])
     proba = np.array([[0.1, 0.9], [0.25, 0.75], [0.02, 0.98], [0.01, 0.99]])
     np.testing.assert_array_equal(overruled(groups, proba, np.array([2])), [1, 0, 0, 1])
+
+
+def test_a_group_that_would_lose_most_of_its_rows_keeps_them():
+    """As one does that the classifier has not learned: it is certain that there is none."""
+    groups = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    proba = np.eye(2)[[1, 1, 1, 0, 1, 1, 0, 0]]
+    np.testing.assert_array_equal(overruled(groups, proba, np.arange(0)), [0, 0, 0, 0, 1, 1, 0, 0])

@@ -24,6 +24,9 @@ DOUBT: Final = 0.01
 # So probable is what overrules a row's group.
 CERTAIN: Final = 0.8
 
+# A group of which less would be left was not understood, and keeps its rows.
+LEAST_LEFT: Final = 0.5
+
 # What else says of rows in which groups they are, p(k|x): it is told the numbers of rows, their
 # groups, and the places of those that are beyond doubt.
 SecondOpinion = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -83,10 +86,17 @@ def groups_of(
 def overruled(
     groups: Int[np.ndarray, " M"], proba: Float[np.ndarray, "M K"], known: Int[np.ndarray, " A"]
 ) -> Int[np.ndarray, " M"]:
-    """Return groups, or where another is all but certain that one; `known` rows keep theirs."""
-    certain = proba.max(axis=1) > CERTAIN
-    certain[known] = False
-    return np.where(certain, proba.argmax(axis=1), groups)
+    """Return groups, or where another is all but certain that one.
+
+    `known` rows keep theirs, and so does a group that would lose most of its rows: a classifier
+    that has not learned it is certain of others.
+    """
+    moved = (proba.max(axis=1) > CERTAIN) & (proba.argmax(axis=1) != groups)
+    moved[known] = False
+    n_groups = proba.shape[1]
+    counts, left = (np.bincount(rows, minlength=n_groups) for rows in (groups, groups[~moved]))
+    moved &= (left >= LEAST_LEFT * counts)[groups]
+    return np.where(moved, proba.argmax(axis=1), groups)
 
 
 def _rows_of_graph(

@@ -5,9 +5,10 @@ groups, errs elsewhere (co-training, Blum and Mitchell 1998), if it can leave th
 believe. So each step shows it rows under wide warps, with their groups:
 
     at first    all of them
-    then        those that it answers so itself, and confidently, under gentle warps (two warps as
-                in FixMatch, Sohn et al. 2020; what it doubts left out as in co-teaching, Han et
-                al. 2018)
+    then        those that it answers so itself under gentle warps, about as confidently as rows
+                of that group on average (two warps as in FixMatch, Sohn et al. 2020; what it doubts
+                left out as in co-teaching, Han et al. 2018; a measure for each group, so that those
+                it learns late are not left out for good, as in FlexMatch, Zhang et al. 2021)
 
 and beside them rows whose group is known, of which a step has a fifth. Its answers are the second
 opinion, which the round's network learns; the classifier itself is needed no more.
@@ -25,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from latentmix.data import Rows
 from latentmix.kernels import consistency
@@ -49,7 +50,8 @@ KNOWN_ROWS_PER_STEP: Final = 64
 # After so many steps listeners are told.
 STEPS_TOLD: Final = 20
 
-# The share of the steps in which it believes all that it is told, and how sure it must be then.
+# The share of the steps in which it believes all that it is told. Then it believes rows whose group
+# it gives so much, at least, of what it gives a step's rows of that group on average.
 BELIEVING: Final = 0.3
 CONFIDENCE: Final = 0.95
 
@@ -185,17 +187,25 @@ def _loss(
     keys = jax.random.split(key, 3)
     x = prepare(jnp.asarray(batch.rows))
     own = jax.lax.stop_gradient(classifier(shown(x, GENTLE, keys[0])))
-    sure = jnp.take_along_axis(own, batch.groups[:, None], axis=1)[:, 0] > jnp.log(CONFIDENCE)
+    believed = believing | _agrees(jnp.exp(own), jnp.asarray(batch.groups))
 
     def losses(x: Array, groups: Array, key: Array) -> Array:
         targets = jax.nn.one_hot(groups, lessons.n_groups)
         return consistency.cross_entropy(targets, classifier(shown(x, WIDE, key)))
 
-    loss = jnp.mean((believing | sure) * losses(x, jnp.asarray(batch.groups), keys[1]))
+    loss = jnp.mean(believed * losses(x, jnp.asarray(batch.groups), keys[1]))
     if len(batch.known_rows):
         known_x = prepare(jnp.asarray(batch.known_rows))
         loss += jnp.mean(losses(known_x, jnp.asarray(batch.known_groups), keys[2]))
     return loss
+
+
+def _agrees(proba: Float[Array, "B K"], groups: Int[Array, " B"]) -> Bool[Array, " B"]:
+    """Return which rows' groups are about as probable as those of their groups' rows are."""
+    of_group = jax.nn.one_hot(groups, proba.shape[1])
+    given = jnp.sum(of_group * proba, axis=1)
+    average = given @ of_group / jnp.maximum(jnp.sum(of_group, axis=0), 1.0)
+    return given > CONFIDENCE * average[groups]
 
 
 @jax.jit
