@@ -131,11 +131,9 @@ class Checkpoint:
     def opinion(self) -> np.ndarray | None:
         """Return the round's second opinion; None where none is kept undamaged: ask anew."""
         for path in self.folder.glob(self._opinion_named("*").name):
-            with suppress(OSError, KeyError, SafetensorError):
-                content = path.read_bytes()
-                if path == self._opinion_named(_sha256(content)):
-                    proba: np.ndarray = tensors_from_bytes(content)[_PROBA]
-                    return proba
+            with suppress(OSError, ValueError, KeyError, SafetensorError):
+                proba: np.ndarray = _tensors_of(path)[_PROBA]
+                return proba
         return None
 
     def _opinion_named(self, digest: str) -> Path:
@@ -150,10 +148,7 @@ class Checkpoint:
         self._remove([*self._all(), *self._opinions()])
 
     def _restore(self, training: Training, path: Path) -> None:
-        content = path.read_bytes()
-        if path.stem.rpartition("-")[2] != _sha256(content):
-            raise IntegrityError(f"{path.name} was changed: its SHA-256 is another")
-        tensors = dict(tensors_from_bytes(content))
+        tensors = _tensors_of(path)
         record = json.loads(tensors.pop(_RECORD).tobytes())
         history = [epoch_end_of(entry) for entry in record["history"]]
         best = {
@@ -207,6 +202,14 @@ def _round(path: Path) -> int | None:
     """Return the round in a checkpoint's name."""
     matched = _NAME.fullmatch(path.name)
     return None if matched is None or matched[1] is None else int(matched[1])
+
+
+def _tensors_of(path: Path) -> dict[str, np.ndarray]:
+    """Return what a file holds whose name ends in its content's digest, or refuse it."""
+    content = path.read_bytes()
+    if path.stem.rpartition("-")[2] != _sha256(content):
+        raise IntegrityError(f"{path.name} was changed: its SHA-256 is another")
+    return dict(tensors_from_bytes(content))
 
 
 def _sha256(content: bytes) -> str:
