@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from latentmix.estimators.vae import nowhere
-from latentmix.kernels.consistency import entropy_of_mean
+from latentmix.kernels.consistency import LABEL_NOISE, as_told, cross_entropy, entropy_of_mean
 from latentmix.kernels.warp import N_AMOUNTS, Warps, warped
 from latentmix.models.named_tensors import to_tensors
 from latentmix.models.priors import MixturePrior
@@ -75,8 +75,9 @@ def loss(network, batch, rule):
 def agreement(network, batch, targets):
     """Return the mean cross entropy of targets at the batch's draws, without warps."""
     terms = network.terms(prepare(batch.rows), batch.noise)
-    log_shares = np.asarray(network.prior.log_responsibilities(terms.z))
-    return -(targets * log_shares).sum(axis=1).mean()
+    shares = np.exp(np.asarray(network.prior.log_responsibilities(terms.z), np.float64))
+    told = (1 - LABEL_NOISE) * shares + LABEL_NOISE / K
+    return -(targets * np.log(told)).sum(axis=1).mean()
 
 
 def test_targets_add_their_cross_entropy_times_its_weight(rows):
@@ -85,6 +86,22 @@ def test_targets_add_their_cross_entropy_times_its_weight(rows):
     batch = batch_of(rows, TARGETS)
     expected = plain + 7.0 * agreement(model, batch, TARGETS)
     assert loss(model, batch, rule) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_row_that_is_sure_is_pulled_nowhere_and_a_wrong_group_costs_so_much_at_most():
+    """Else it would leave its component's middle for where p(k|z) is what the targets say."""
+    sure, target = jnp.array([[0.0, -50.0, -60.0]]), jnp.array([[0.0, 1.0, 0.0]])
+
+    def cost(log_joint, target):
+        return jnp.sum(cross_entropy(target, as_told(jax.nn.log_softmax(log_joint, axis=1))))
+
+    for group in (target, target[:, [1, 0, 2]]):
+        np.testing.assert_allclose(jax.grad(cost)(sure, group), 0.0, atol=1e-6)
+    assert float(cost(sure, target)) == pytest.approx(np.log(3 / LABEL_NOISE), rel=1e-5)
+    assert float(cost(sure, target[:, [1, 0, 2]])) == pytest.approx(
+        -np.log(1 - LABEL_NOISE * 2 / 3), rel=1e-5
+    )
+    assert jax.grad(cost)(jnp.zeros((1, 3)), target)[0, 1] < -0.2
 
 
 def test_rows_without_a_target_add_nothing(rows):

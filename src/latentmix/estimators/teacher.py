@@ -18,7 +18,7 @@ from latentmix.kernels.cross_fitting import dealt
 from latentmix.kernels.diffusion import graph_clusters, neighbour_graph, spread_labels
 from latentmix.models.priors import MixturePrior
 
-# The share of a row's target that is spread over all components: p(k|x) need not be certain.
+# The share of a row's target that is spread over all components: none begins without a row.
 DOUBT: Final = 0.01
 
 # So probable is what overrules a row's group.
@@ -168,7 +168,7 @@ def importance_of(n_rows: int, known: KnownLabels | None) -> Float[np.ndarray, "
 
 
 def targets_of(groups: Int[np.ndarray, " N"], n_components: int) -> Float[np.ndarray, "N K"]:
-    """Return what p(k|x) is to be: the row's group, certain but for a little doubt."""
+    """Return what p(k|x) is to be: the row's group, but for a hundredth."""
     targets = np.full((len(groups), n_components), DOUBT / n_components, np.float32)
     targets[np.arange(len(groups)), groups] += 1 - DOUBT
     return targets

@@ -3,9 +3,9 @@
 Each term is of log-responsibilities log p(k|x), (B, K), and in nats. Weighted, they stand in the
 training's objective (`training.vae_rule`):
 
-    agreement   the cross entropy -sum_k t_k log p(k|x) from what a row's clusters are to be. With x
-                warped it asks for one answer under all warps (Hu et al. 2017, IMSAT; Mrabah et al.
-                2020, DynAE)
+    agreement   the cross entropy -sum_k t_k log p(g=k|x) from what a row's clusters are to be, as a
+                teacher that errs tells them. With x warped it asks for one answer under all warps
+                (Hu et al. 2017, IMSAT; Mrabah et al. 2020, DynAE)
     sharpness   the entropy H(k|x) of a row's answer, to be small
     balance     the entropy H(k) of the mean answer, to be large
 
@@ -16,8 +16,13 @@ Gansbeke et al. 2020, equation 2).
 
 from __future__ import annotations
 
+from typing import Final
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+# The share of a teacher's groups that are taken to be drawn at random, whatever the row.
+LABEL_NOISE: Final = 0.3
 
 # What a share counts as at least in a logarithm, so that an unused component has a gradient.
 LEAST_SHARE = 1e-30
@@ -28,6 +33,18 @@ def cross_entropy(
 ) -> Float[Array, " B"]:
     """Return -sum_k t_k log p(k|x) of each row."""
     return -jnp.sum(targets * log_responsibilities, axis=1)
+
+
+def as_told(log_responsibilities: Float[Array, "B K"]) -> Float[Array, "B K"]:
+    """Return log p(g|x) of the group g that a row is told to have: its component, with some noise.
+
+    p(g|x) = (1 - e) p(k=g|x) + e / K, a transition matrix of label noise as in Patrini et al.
+    (2017, forward correction). A row of which the mixture is sure, one way or the other, pulls no
+    more: it stays where its component is dense, and a wrong group costs log(K / e) at most.
+    """
+    n_components = log_responsibilities.shape[1]
+    truly = jnp.log1p(-LABEL_NOISE) + log_responsibilities
+    return jnp.logaddexp(truly, jnp.log(LABEL_NOISE / n_components))
 
 
 def entropy(log_responsibilities: Float[Array, "B K"]) -> Float[Array, " B"]:

@@ -62,7 +62,7 @@ class Rule:
     image_shape : tuple of int, optional
         (height, width) or (height, width, channels) of a row; needed for warps.
     agreement_weight : float
-        Weight of the cross entropy from a row's targets to p(k|z), where it has any.
+        Weight of the cross entropy from a row's targets to what it is told, where it has any.
     sharpness_weight : float
         Weight of p(k|z)'s entropy.
     balance_weight : float
@@ -243,7 +243,8 @@ def objective(network: Network, batch: Shard, rule: Rule, kl_weight: Array) -> t
         answers = network.prior.log_responsibilities(terms.z)
         entropy = consistency.entropy(answers)
         if batch.targets is not None:
-            loss += rule.agreement_weight * consistency.cross_entropy(batch.targets, answers)
+            told = consistency.as_told(answers)
+            loss += rule.agreement_weight * consistency.cross_entropy(batch.targets, told)
         if rule.sharpness_weight:
             loss += rule.sharpness_weight * entropy
         if rule.balance_weight:
