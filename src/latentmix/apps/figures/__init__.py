@@ -1,0 +1,64 @@
+"""The pictures of a run folder, each drawn from the CSV of the same name beside it.
+
+A picture is one function and one line in `FIGURES`: it gets the folder's tables and returns a
+figure, or None where its table says there is nothing to draw.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from latentmix.apps import drawing
+from latentmix.apps.figures.curves import em, loss, risk_coverage, selection
+from latentmix.apps.figures.maps import clusters, confusion, latent_space
+from latentmix.apps.figures.sheets import reconstructions, samples
+from latentmix.apps.figures.tables import Tables
+from latentmix.storage.files import write_bytes
+
+DOTS_PER_INCH: Final = 150
+
+FIGURES: Final[dict[str, Callable[[Tables], Figure | None]]] = {
+    "reconstructions": reconstructions,
+    "latent_space": latent_space,
+    "loss": loss,
+    "selection": selection,
+    "samples": samples,
+    "confusion": confusion,
+    "risk_coverage": risk_coverage,
+    "clusters": clusters,
+    "em": em,
+}
+
+
+def draw_figures(run: Path) -> list[Path]:
+    """Draw every picture of a run folder, and return their paths.
+
+    Parameters
+    ----------
+    run : Path
+        A run folder with its tables written: ``figures/*.csv`` and ``figures/figures.json``.
+
+    Raises
+    ------
+    WriteError
+        If a picture cannot be written.
+    """
+    tables = Tables(run / "figures")
+    drawn = []
+    for name, draw in FIGURES.items():
+        path = tables.folder / f"{name}.png"
+        path.unlink(missing_ok=True)
+        with drawing.style():
+            figure = draw(tables)
+            if figure is None:
+                continue
+            content = io.BytesIO()
+            figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
+        write_bytes(path, content.getvalue())
+        drawn.append(path)
+    return drawn
