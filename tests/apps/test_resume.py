@@ -9,10 +9,10 @@ import pytest
 from latentmix.apps import figures
 from latentmix.apps.cli import cli, guarded
 
-TIMES = {"metrics.json", "environment.json", "manifest.json"}
+TIMES = {"metrics.json", "environment.json", "manifest.json", "report.html"}
 
 
-def interrupted(folder):
+def interrupted(*_):
     raise KeyboardInterrupt
 
 

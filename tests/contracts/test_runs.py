@@ -17,7 +17,11 @@ from latentmix.storage.manifest import open_sealed
 from latentmix.training import vae_loop
 from latentmix.training.events import EmIteration, Stage, Steps
 
-FIGURES = ("clusters", "em", "latent_space", "loss", "reconstructions", "samples")
+FIGURES = (
+    *("clusters", "ellipses", "em", "gallery", "interpolation", "kl", "latent_space", "loss"),
+    *("reconstructions", "samples", "strange", "traversals"),
+)
+OF_NAMES = ("confusion", "labels_spent", "mistakes", "reliability", "risk_coverage")
 FILES = {
     "environment.json",
     "history.jsonl",
@@ -65,7 +69,7 @@ def numbers_in(value):
 
 
 def test_a_run_leaves_its_files_and_no_other_and_all_are_sealed(finished, bytes_in):
-    expected = FILES | {"figures/confusion.csv", "figures/risk_coverage.csv"}
+    expected = FILES | {f"figures/{name}.csv" for name in OF_NAMES}
     assert set(open_sealed(finished, "run").names) == expected
     assert bytes_in(finished).keys() == expected | {"manifest.json"}
 

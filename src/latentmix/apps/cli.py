@@ -35,6 +35,7 @@ from latentmix.errors import (
 
 if TYPE_CHECKING:
     from latentmix.comparison.request import Request as Comparison
+    from latentmix.data import Dataset
     from latentmix.runs.request import Request
 
 EXIT_CODES: tuple[tuple[type[LatentmixError], int], ...] = (
@@ -147,18 +148,30 @@ def _carry_out(request: Request) -> None:
 
     try:
         with progress() as listener:
-            metrics = execute(request, listener=listener, draw=_draw)
+            metrics = execute(
+                request, listener=listener, draw=lambda out: _draw(out, request.dataset)
+            )
     except KeyboardInterrupt:
         _say_how_to_go_on(request.out)
         raise
     click.echo(summary_of(metrics, request.out))
+    _report(request.out)
 
 
-def _draw(run_folder: Path) -> list[Path]:
+def _report(run_folder: Path, out: Path | None = None) -> None:
+    """Write the page of a finished run, and say where."""
+    from latentmix.apps.report import write_report  # noqa: PLC0415
+
+    click.echo(f"Report: {write_report(run_folder, out)}")
+
+
+def _draw(run_folder: Path, dataset: Dataset | None = None) -> list[Path]:
     """Draw a run's pictures; what draws is imported when there is something to draw."""
     from latentmix.apps.figures import draw_figures  # noqa: PLC0415
 
-    return draw_figures(run_folder)
+    if dataset is None or dataset.image_shape is None:
+        return draw_figures(run_folder)
+    return draw_figures(run_folder, dataset.rows.__getitem__)
 
 
 @cli.command()
@@ -187,6 +200,16 @@ def label(run_folder: Path, labels: Path) -> None:
 
     metrics = label_run(run_folder, labels, draw=_draw)
     click.echo(summary_of(metrics, run_folder))
+    _report(run_folder)
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.option("-o", "--out", type=Path, metavar="FILE.html", help="[default: RUN/report.html]")
+def report(run_folder: Path, out: Path | None) -> None:
+    """Write RUN as one page for a browser, with every picture and nothing to fetch."""
+    click.echo(f"Reading {run_folder}")
+    _report(run_folder, out)
 
 
 @cli.command()

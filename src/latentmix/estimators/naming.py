@@ -37,6 +37,12 @@ class Evidence(NamedTuple):
     classes: np.ndarray
     numbers: np.ndarray
 
+    def of(self, chosen: np.ndarray) -> Evidence:
+        """Return some of the rows alone."""
+        return Evidence(
+            self.responsibilities[chosen], self.indices[chosen], self.classes, self.numbers[chosen]
+        )
+
 
 class Suspects(NamedTuple):
     """Labelled rows by how little the other labels believe theirs, the least believed first.

@@ -40,7 +40,7 @@ from latentmix.runs.parts import (
 from latentmix.runs.recipe import Recipe
 from latentmix.runs.request import Request, claim
 from latentmix.runs.scores import density_scores, naming_record, scores_of, selection_record
-from latentmix.runs.tables import write_history, write_tables
+from latentmix.runs.tables import write_history, write_kl, write_tables
 from latentmix.runs.trust import calibrate, trust_of
 from latentmix.storage.files import alone_in, null_where_not_finite, write_json
 from latentmix.storage.manifest import seal
@@ -118,6 +118,7 @@ def _carry_out(
     write_model(models[0], out / "model")
     write_latents(latents, parts, out)
     write_history(models, out)
+    write_kl(metrics["test"]["kl_per_dimension"], out)
     write_tables(models[0], latents, parts, request.dataset, request.recipe, out)
     draw(out)
     metrics["wall_seconds"] = round(time.perf_counter() - began, 2)

@@ -7,7 +7,7 @@
     interpolation   straight lines between the most typical rows of two clusters
 
 Rows are written with their values, in the units the model tells them in, so that whoever draws
-them needs the run folder alone.
+them needs the run folder alone; mistakes, which change with the names, by their numbers.
 """
 
 from __future__ import annotations
@@ -78,24 +78,20 @@ def write_galleries(
     _write_interpolation(model, latents, members, rows, figures / "interpolation.csv")
 
 
-def write_mistakes(
-    model: LatentMixture, latents: Latents, parts: Parts, path: Path, dataset: Dataset | None
-) -> None:
-    """Write the most confident of the wrong test rows; with their values if there are the data."""
+def write_mistakes(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
+    """Write the wrong test rows that the model is surest of, by number."""
     answers = answers_at(model, latents.means["test"])
-    true = parts.class_names("test")
+    true, numbers = parts.class_names("test"), parts.numbers("test")
     wrong = np.flatnonzero((true != "") & (true != answers.classes))
-    chosen = wrong[np.argsort(-answers.probabilities[wrong], kind="stable")][:MOST_SHOWN]
-    numbers = parts.numbers("test")
-    rows = [
-        (numbers[at], true[at], answers.classes[at], f"{answers.probabilities[at]:.4f}")
-        for at in chosen
-    ]
-    header = ("row", "true", "predicted", "probability")
-    if dataset is None:
-        write_csv(path, header, rows)
-    else:
-        _write_rows(path, header, 0, rows, model, dataset)
+    surest = wrong[np.argsort(-answers.probabilities[wrong], kind="stable")][:MOST_SHOWN]
+    write_csv(
+        path,
+        ("row", "true", "predicted", "probability"),
+        (
+            (numbers[at], true[at], answers.classes[at], f"{answers.probabilities[at]:.4f}")
+            for at in surest
+        ),
+    )
 
 
 class _Members(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from latentmix import metrics
 from latentmix.data import Dataset
 from latentmix.estimators import LatentMixture
 from latentmix.estimators.cluster_selection import ClusterRow
-from latentmix.runs.parts import Latents, Parts, answers_at, write_rows
+from latentmix.runs.galleries import short, write_galleries, write_mistakes
+from latentmix.runs.parts import Latents, Parts, answers_at, naming_evidence, write_rows
 from latentmix.runs.recipe import Recipe
 from latentmix.runs.trust import class_proba_over
 from latentmix.storage.files import null_where_not_finite, write_bytes, write_csv, write_json
@@ -28,6 +30,10 @@ MOST_POINTS = 5000
 SAMPLES_PER_COMPONENT = 8
 # Lines of the table of the risk-coverage curve.
 MOST_COVERAGES = 500
+# So many show a component's spread to a hundredth.
+DRAWS_OF_A_COMPONENT = 5000
+# Draws of so many labels out of those that named the components.
+DRAWS_OF_LABELS = 5
 
 
 def write_history(models: Sequence[LatentMixture], out: Path) -> None:
@@ -97,6 +103,8 @@ def write_tables(
         },
     )
     write_selection(model, out)
+    _write_ellipses(model, latents, figures / "ellipses.csv")
+    write_galleries(model, latents, parts, dataset, figures)
     write_named_tables(model, latents, parts, out)
 
 
@@ -107,7 +115,13 @@ def write_named_tables(model: LatentMixture, latents: Latents, parts: Parts, out
     _write_latent_space(model, latents, parts, figures / "latent_space.csv")
     _write_samples(model, figures / "samples.csv")
     _write_clusters(model, latents, parts, figures / "clusters.csv")
-    of_classes = {"confusion": _write_confusion, "risk_coverage": _write_risk_coverage}
+    of_classes: dict[str, Callable[[LatentMixture, Latents, Parts, Path], None]] = {
+        "confusion": _write_confusion,
+        "reliability": _write_reliability,
+        "risk_coverage": _write_risk_coverage,
+        "labels_spent": _write_labels_spent,
+        "mistakes": write_mistakes,
+    }
     for name, write in of_classes.items():
         path = figures / f"{name}.csv"
         path.unlink(missing_ok=True)
@@ -136,6 +150,28 @@ def _write_latent_space(model: LatentMixture, latents: Latents, parts: Parts, pa
     )
 
 
+def _write_ellipses(model: LatentMixture, latents: Latents, path: Path) -> None:
+    """Write where each component lies on those axes: mean and covariance of its draws there."""
+    pca, random = _pca(latents.train(model.latents)), np.random.RandomState(0)
+    rows = []
+    for component in range(model.mixture_.n_components_):
+        z = model.mixture_.draw(np.full(DRAWS_OF_A_COMPONENT, component), random)
+        seen = np.zeros((len(z), 2))
+        seen[:, : pca.n_components_] = pca.transform(z)
+        (one, both), (_, other) = np.cov(seen.T)
+        rows.append((component, *short([*seen.mean(axis=0), one, other, both])))
+    write_csv(path, ("component", "pc1", "pc2", "variance1", "variance2", "covariance"), rows)
+
+
+def write_kl(kl_per_dimension: Sequence[float | None], out: Path) -> None:
+    """Write the table of the KL term of each latent dimension, in nats; None was not finite."""
+    write_csv(
+        out / "figures" / "kl.csv",
+        ("dimension", "kl"),
+        ((n, "" if kl is None else f"{kl:.6g}") for n, kl in enumerate(kl_per_dimension)),
+    )
+
+
 def explained_variance(train: np.ndarray) -> dict[str, list[float]]:
     """Return the share of the training latents' variance along both axes of the projection."""
     return {"explained_variance_ratio": _pca(train).explained_variance_ratio_.tolist()}
@@ -155,7 +191,7 @@ def _write_reconstructions(
     inputs = model.vae_.in_output_units(rows)
     outputs = model.reconstruct(rows)
     pairs = [
-        (number, kind, *_short(values))
+        (number, kind, *short(values))
         for number, before, after in zip(numbers, inputs, outputs, strict=True)
         for kind, values in (("input", before), ("output", after))
     ]
@@ -169,7 +205,7 @@ def _write_samples(model: LatentMixture, path: Path) -> None:
     for component, weight in enumerate(weights):
         drawing = copy.copy(model).set_params(random_state=component)
         for values in drawing.sample(SAMPLES_PER_COMPONENT, component=component):
-            rows.append((component, f"{weight:.6f}", names[component].name, *_short(values)))
+            rows.append((component, f"{weight:.6f}", names[component].name, *short(values)))
     n_features = model.vae_.architecture_.n_features
     write_csv(path, ("component", "weight", "class", *_value_columns(n_features)), rows)
 
@@ -187,6 +223,47 @@ def _write_confusion(model: LatentMixture, latents: Latents, parts: Parts, path:
         ("true", "predicted", "count"),
         ((names[i], names[j], matrix[i, j]) for i in range(len(names)) for j in range(len(names))),
     )
+
+
+def _write_reliability(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
+    """Write how often answers are right beside how probable they are said, calibrated and not."""
+    responsibilities = model.mixture_.predict_proba(latents.means["test"])
+    names, labels = parts.known.class_names, parts.labels("test")
+    of_classes = {
+        "calibrated": model.class_proba_of(responsibilities),
+        "uncalibrated": responsibilities @ model.class_probs_,
+    }
+    rows = []
+    for kind, proba in of_classes.items():
+        table = metrics.reliability_table(class_proba_over(model, proba, names), labels)
+        rows += [
+            (kind, *short([low, high]), n_rows, *short([confidence, accuracy]))
+            for low, high, n_rows, confidence, accuracy in zip(*table, strict=True)
+            if n_rows
+        ]
+    write_csv(path, ("kind", "low", "high", "rows", "confidence", "accuracy"), rows)
+
+
+def _write_labels_spent(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
+    """Write how right the classes of the test rows are, had fewer labels named the components."""
+    evidence = naming_evidence(model, latents, parts)
+    if evidence is None:
+        return
+    n_rows, labels = len(evidence.indices), parts.labels("test")
+    spent = [n for power in range(1, 8) for n in (10**power, 2 * 10**power, 5 * 10**power)]
+    responsibilities = model.mixture_.predict_proba(latents.means["test"])
+    true = np.asarray(parts.known.class_names)[labels]
+    named, rows = copy.copy(model), []
+    for n_labels in [*(n for n in spent if n < n_rows), n_rows]:
+        for draw in range(DRAWS_OF_LABELS if n_labels < n_rows else 1):
+            chosen = np.random.RandomState(draw).permutation(n_rows)[:n_labels]
+            with warnings.catch_warnings():
+                # That few labels do not reach every component is what the table shows.
+                warnings.simplefilter("ignore", UserWarning)
+                named.name_by(evidence.of(chosen))
+            right = named.classes_of(named.class_proba_of(responsibilities)).astype(str) == true
+            rows.append((n_labels, draw, f"{np.mean(right[labels >= 0]):.6f}"))
+    write_csv(path, ("labels", "draw", "accuracy"), rows)
 
 
 def _write_risk_coverage(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
@@ -261,7 +338,3 @@ def _component_names(model: LatentMixture) -> list[_Name]:
 
 def _value_columns(n_features: int) -> list[str]:
     return [f"v{i}" for i in range(n_features)]
-
-
-def _short(values: Iterable[float | str]) -> list[str]:
-    return [value if isinstance(value, str) else f"{value:.4g}" for value in values]

@@ -14,41 +14,40 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from latentmix.apps import drawing
-from latentmix.apps.figures.curves import em, loss, risk_coverage, selection
-from latentmix.apps.figures.maps import clusters, confusion, latent_space
-from latentmix.apps.figures.sheets import reconstructions, samples
-from latentmix.apps.figures.tables import Tables
+from latentmix.apps.figures import curves, maps, sheets
+from latentmix.apps.figures.tables import Pixels, Tables
 from latentmix.storage.files import write_bytes
 
 DOTS_PER_INCH: Final = 150
 
 FIGURES: Final[dict[str, Callable[[Tables], Figure | None]]] = {
-    "reconstructions": reconstructions,
-    "latent_space": latent_space,
-    "loss": loss,
-    "selection": selection,
-    "samples": samples,
-    "confusion": confusion,
-    "risk_coverage": risk_coverage,
-    "clusters": clusters,
-    "em": em,
+    each.__name__: each
+    for each in (
+        *(maps.latent_space, maps.clusters, maps.confusion),
+        *(sheets.samples, sheets.gallery, sheets.reconstructions, sheets.mistakes, sheets.strange),
+        *(sheets.traversals, sheets.interpolation),
+        *(curves.reliability, curves.risk_coverage, curves.labels_spent, curves.selection),
+        *(curves.loss, curves.kl, curves.em),
+    )
 }
 
 
-def draw_figures(run: Path) -> list[Path]:
+def draw_figures(run: Path, pixels: Pixels | None = None) -> list[Path]:
     """Draw every picture of a run folder, and return their paths.
 
     Parameters
     ----------
     run : Path
         A run folder with its tables written: ``figures/*.csv`` and ``figures/figures.json``.
+    pixels : callable, optional
+        Images of the data set by their row numbers: tables that change with the names have none.
 
     Raises
     ------
     WriteError
         If a picture cannot be written.
     """
-    tables = Tables(run / "figures")
+    tables = Tables(run / "figures", pixels)
     drawn = []
     for name, draw in FIGURES.items():
         path = tables.folder / f"{name}.png"

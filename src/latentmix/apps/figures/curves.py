@@ -1,4 +1,4 @@
-"""Curves: how training went, which number of components was chosen, and what answers cost."""
+"""Curves: how training went, which number of components was chosen, how far to believe answers."""
 
 from __future__ import annotations
 
@@ -143,4 +143,75 @@ def risk_coverage(tables: Tables) -> Figure | None:
     one.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     one.grid(color="#e4e4e4", linewidth=0.8)
     one.set_axisbelow(True)
+    return figure
+
+
+def reliability(tables: Tables) -> Figure | None:
+    """How often answers are right beside how probable they are said to be."""
+    rows = tables.rows("reliability")
+    if not rows:
+        return None
+    figure = Figure(figsize=(6.2, 4.8))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot((0, 1), (0, 1), color="#999999", linewidth=1, linestyle="--")
+    looks = {
+        "uncalibrated": (drawing.TEN_COLOURS[6], "s"),
+        "calibrated": (drawing.TEN_COLOURS[0], "o"),
+    }
+    for kind, (colour, marker) in looks.items():
+        own = [row for row in rows if row["kind"] == kind]
+        confidence, accuracy, n_rows = (
+            np.array([float(row[name]) for row in own])
+            for name in ("confidence", "accuracy", "rows")
+        )
+        error = float(np.average(np.abs(confidence - accuracy), weights=n_rows))
+        label = f"{kind}: off by {error:.3f} on average (ECE)"
+        above.plot(confidence, accuracy, color=colour, marker=marker, markersize=4.5, label=label)
+        edges = [*(float(row["low"]) for row in own), float(own[-1]["high"])]
+        below.step([*edges, edges[-1]], [0, *n_rows, 0], color=colour, where="pre")
+    above.set(
+        ylim=(0, 1.02), ylabel="share that is right", title="Are probabilities what they say?"
+    )
+    above.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+    below.set(xlim=(0, 1), yscale="log", xlabel="probability of the answer", ylabel="test rows")
+    below.xaxis.set_major_formatter(ticker.PercentFormatter(1))
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=1)
+    return figure
+
+
+def labels_spent(tables: Tables) -> Figure | None:
+    """How right the classes of the test rows are by how many labels named the components."""
+    rows = tables.rows("labels_spent")
+    if not rows:
+        return None
+    by_number: dict[int, list[float]] = {}
+    for row in rows:
+        by_number.setdefault(int(row["labels"]), []).append(float(row["accuracy"]))
+    numbers, means = list(by_number), [float(np.mean(each)) for each in by_number.values()]
+    figure = Figure(figsize=(6.6, 3.4))
+    one = figure.subplots()
+    colour = drawing.TEN_COLOURS[0]
+    low, high = ([edge(each) for each in by_number.values()] for edge in (min, max))
+    one.fill_between(numbers, low, high, color=colour, alpha=0.2, linewidth=0)
+    one.plot(numbers, means, color=colour, marker="o", markersize=4.5)
+    one.set(xscale="log", xlabel="labels that name the clusters", ylabel="test rows right")
+    one.set_title("What labels buy: mean, least and most of the draws")
+    one.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    one.xaxis.set_minor_locator(ticker.NullLocator())
+    one.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+    one.grid(color="#e4e4e4", linewidth=0.8)
+    return figure
+
+
+def kl(tables: Tables) -> Figure | None:
+    """The KL term of each latent dimension, the largest first: what each tells of a row."""
+    finite = [row for row in tables.rows("kl") if row["kl"]]
+    rows = sorted(finite, key=lambda row: -float(row["kl"]))
+    if not rows:
+        return None
+    figure = Figure(figsize=(max(3.6, 1.2 + 0.3 * len(rows)), 2.8))
+    one = figure.subplots()
+    one.bar(range(len(rows)), [float(row["kl"]) for row in rows], color=drawing.TEN_COLOURS[0])
+    one.set_xticks(range(len(rows)), [row["dimension"] for row in rows], fontsize=7.5)
+    one.set(xlabel="latent dimension", ylabel="KL, nats a row", title="What each dimension tells")
     return figure

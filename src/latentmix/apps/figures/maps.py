@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from matplotlib.patheffects import Normal, Stroke
 
 from latentmix.apps import drawing
 from latentmix.apps.figures.tables import Tables, component_title
+
+# More rings than these would hide the points.
+MOST_RINGS: Final = 20
 
 
 def latent_space(tables: Tables) -> Figure | None:
@@ -33,12 +39,29 @@ def latent_space(tables: Tables) -> Figure | None:
         colour_of = drawing.palette(names) if column == "cluster" else classes
         drawing.scatter_by_name(one, points, names, colour_of)
         one.set(title=title, xlabel=f"PC 1 ({shares[0]:.0%} of the variance)")
+        _draw_ellipses(one, tables)
         if not named:
             drawing.legend_of_names(one, colour_of)
     axes[0].set_ylabel(f"PC 2 ({shares[1]:.0%})")
     if named:
         drawing.legend_of_names(figure, classes)
     return figure
+
+
+def _draw_ellipses(axes: Axes, tables: Tables) -> None:
+    """Draw two standard deviations of each component around its mean, with its number."""
+    rows = tables.rows("ellipses")
+    for row in rows if len(rows) <= MOST_RINGS else ():
+        x, y, one, other, both = (
+            float(row[name]) for name in ("pc1", "pc2", "variance1", "variance2", "covariance")
+        )
+        lengths, directions = np.linalg.eigh([[one, both], [both, other]])
+        turned = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
+        width, height = 4 * np.sqrt(np.maximum(lengths[::-1], 0))
+        look = {"facecolor": "none", "edgecolor": "#222222", "linewidth": 0.9}
+        axes.add_patch(Ellipse((x, y), width, height, angle=turned, **look))
+        text = axes.text(x, y, row["component"], ha="center", va="center", fontsize=7.5)
+        text.set_path_effects([Stroke(linewidth=2, foreground="white"), Normal()])
 
 
 def clusters(tables: Tables) -> Figure | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,16 @@ import numpy as np
 
 Row = dict[str, str]
 
+# Images of the data set by their row numbers, (n, D).
+Pixels = Callable[[np.ndarray], np.ndarray]
+
 
 class Tables:
     """A run's tables by name, and what ``figures.json`` says of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, pixels: Pixels | None = None) -> None:
+        """Read a folder of tables; `pixels` gives images of the data set by their row numbers."""
+        self.folder, self.pixels = folder, pixels
         self.about: dict[str, Any] = json.loads((folder / "figures.json").read_text())
         shape = self.about["image_shape"]
         self.image_shape = None if shape is None else tuple(shape)

@@ -1,0 +1,242 @@
+"""The report: one page with everything in it, that runs nobody else's script and asks nobody."""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from latentmix import load
+from latentmix.apps import report
+from latentmix.apps.cli import cli, guarded
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def small(small_settings):
+    return [word for setting in small_settings for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def finished_run(shapes_file, small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "run"
+    args = ["run", str(shapes_file), "--out", str(folder), *small]
+    assert guarded(lambda: cli.main(args, standalone_mode=False)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(finished_run):
+    return (finished_run / "report.html").read_text(encoding="utf-8")
+
+
+class Elements(HTMLParser):
+    """The elements of a page: names and attributes, and the text of scripts and styles."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.texts, self.at = [], {}, None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self.at = (tag, dict(attrs).get("id"))
+
+    def handle_endtag(self, tag):
+        self.at = None
+
+    def handle_data(self, data):
+        if self.at:
+            self.texts[self.at] = self.texts.get(self.at, "") + data
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_a_run_ends_with_a_page_of_all_its_pictures(finished_run, page):
+    pictures = {path.stem: path for path in (finished_run / "figures").glob("*.png")}
+    assert len(pictures) > 12
+    elements = Elements(page)
+    shown = {attributes["id"] for attributes in elements.of("figure")}
+    assert shown == pictures.keys()
+    images = {attributes["src"] for attributes in elements.of("img")}
+    assert images == {
+        f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        for path in pictures.values()
+    }
+    assert all(attributes["alt"] for attributes in elements.of("img"))
+    links = {attributes["download"]: attributes["href"] for attributes in elements.of("a")}
+    assert links.keys() == {f"{name}.csv.gz" for name in pictures}
+    table = gzip.decompress(base64.b64decode(links["clusters.csv.gz"].partition(",")[2]))
+    assert table == (finished_run / "figures" / "clusters.csv").read_bytes()
+
+
+def test_it_says_what_was_asked_and_what_came_out(finished_run, page):
+    metrics = json.loads((finished_run / "metrics.json").read_text())
+    assert f"{metrics['trust']['test']['accuracy']:.1%}" in page
+    assert "120 rows of 8 × 8" in page
+    asked, _, _ = page.partition("<h2>All mixtures")
+    assert str(finished_run.parent) not in asked.rpartition("<tr><th>Data")[2]
+
+
+def test_nothing_in_it_leads_outside(page):
+    elements = Elements(page)
+    for tag, attributes in elements.found:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), "no handler in markup"
+            assert name != "style"
+            if name in ("src", "href", "action", "data"):
+                assert value.startswith("data:"), f"{tag} reads {value[:60]}"
+    (policy,) = [a["content"] for a in elements.of("meta") if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for tag in ("script", "style"):
+        digest = hashlib.sha256(elements.texts[tag, None].encode()).digest()
+        assert f"'sha256-{base64.b64encode(digest).decode()}'" in policy
+    assert "http" not in elements.texts["script", None] + elements.texts["style", None]
+
+
+def decoded(live, z):
+    """Return what the page's decoder makes of latents (N, L)."""
+    x = np.asarray(z, np.float32)
+
+    def array(layer, name, dtype):
+        return np.frombuffer(base64.b64decode(layer[name]), dtype)
+
+    for at, layer in enumerate(live["layers"]):
+        weights = array(layer, "weights", np.int8).reshape(layer["inputs"], layer["outputs"])
+        scaled = weights * array(layer, "scales", np.float32)
+        x = x @ scaled + array(layer, "biases", np.float32)
+        if at < len(live["layers"]) - 1:
+            x = np.maximum(x, 0)
+    return 1 / (1 + np.exp(-x))
+
+
+def test_its_decoder_is_the_models_to_the_error_it_states(finished_run, page):
+    live = json.loads(Elements(page).texts["script", "live"])
+    model = load(finished_run)
+    rows = (live["latents"]["rows"], live["latents"]["dimensions"])
+    steps = np.frombuffer(base64.b64decode(live["latents"]["steps"]), np.uint8).reshape(rows)
+    low, high = np.array(live["low"]), np.array(live["high"])
+    z = low + steps / 255 * (high - low)
+    off = np.abs(decoded(live, z) - model.inverse_transform(z))
+    mean, most = (
+        float(number)
+        for number in re.search(
+            r"pixels are ([\d.]+) off on average, ([\d.]+) at most", page
+        ).groups()
+    )
+    # Measured at the exact latents, which are a step of 255 away.
+    assert abs(off.mean() - mean) < 1e-3
+    assert off.max() < 2 * most + 1e-3
+    assert 0 < most < 0.1
+    axes = np.array(live["axes"])
+    np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-6)
+
+
+def test_names_are_told_as_text_whatever_is_in_them(latentmix, small, tmp_path):
+    evil = "</script><img src=x onerror=alert(1)>"
+    rng = np.random.RandomState(0)
+    X = rng.randint(0, 60, (90, 8, 8)).astype(np.uint8)
+    X[::2, :4] += 180
+    np.savez(tmp_path / "evil.npz", X=X, y=np.where(np.arange(90) % 2, evil, "plain"))
+    code, _, err = latentmix("run", tmp_path / "evil.npz", *small, "--out", tmp_path / "run")
+    assert (code, err) == (0, [])
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    elements = Elements(page)
+    assert all("onerror" not in attributes for attributes in elements.of("img"))
+    assert evil in json.loads(elements.texts["script", "live"])["names"]
+
+
+def test_tables_that_do_not_fit_stay_in_the_run_folder(finished_run, tmp_path, monkeypatch):
+    most = (finished_run / "report.html").stat().st_size - 2000
+    monkeypatch.setattr(report, "MOST_BYTES", most)
+    out = report.write_report(finished_run, tmp_path / "page.html")
+    assert out.stat().st_size <= most
+    elements = Elements(out.read_text(encoding="utf-8"))
+    kept = {attributes["download"] for attributes in elements.of("a")}
+    assert "kl.csv.gz" in kept
+    left = {attributes["id"] for attributes in elements.of("figure")} - {
+        name.removesuffix(".csv.gz") for name in kept
+    }
+    assert left
+    said = out.read_text(encoding="utf-8")
+    assert all(f"figures/{name}.csv in the run folder" in said for name in left)
+
+
+def test_other_names_make_another_page(latentmix, finished_run, tmp_path):
+    later = tmp_path / "later"
+    shutil.copytree(finished_run, later)
+    names = "\n".join(f"{row},{'abc'[row % 3]}" for row in range(80))
+    (tmp_path / "names.csv").write_text(f"row,label\n{names}\n")
+    code, out, err = latentmix("label", later, tmp_path / "names.csv")
+    assert (code, err) == (0, [])
+    assert out[-1] == f"Report: {later / 'report.html'}"
+    live = json.loads(Elements((later / "report.html").read_text()).texts["script", "live"])
+    assert set(live["names"]) <= set("abc")
+
+
+def test_a_table_has_a_page_without_a_live_map(latentmix, small, tmp_path):
+    rng = np.random.RandomState(0)
+    lines = [",".join(f"{v:.3f}" for v in row) for row in rng.normal(size=(60, 4))]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,d", *lines]) + "\n")
+    code, _, err = latentmix("run", tmp_path / "t.csv", *small, "--out", tmp_path / "run")
+    assert (code, err) == (0, [])
+    elements = Elements((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    assert not elements.of("canvas")
+    assert json.loads(elements.texts["script", "live"]) is None
+
+
+def test_no_page_is_made_of_what_is_no_finished_run(latentmix, finished_run, tmp_path):
+    code, _, err = latentmix("report", tmp_path / "nowhere")
+    assert code == 66
+    assert len(err) == 1
+    damaged = tmp_path / "damaged"
+    shutil.copytree(finished_run, damaged)
+    with (damaged / "rows.csv").open("ab") as file:
+        file.write(b"x")
+    before = (damaged / "report.html").read_bytes()
+    code, _, err = latentmix("report", damaged)
+    assert code == 65
+    assert "rows.csv" in err[0]
+    assert (damaged / "report.html").read_bytes() == before
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+def test_a_point_dragged_in_a_browser_is_decoded(finished_run):
+    """No console message, no request, the image follows the mouse and the arrow keys."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="extra [browser]")
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        said, asked = [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((finished_run / "report.html").as_uri())
+
+        def pixels():
+            page.wait_for_timeout(100)
+            return page.evaluate("document.getElementById('image').toDataURL()")
+
+        box = page.locator("#map").bounding_box()
+        seen = {pixels()}
+        page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=4)
+        seen.add(pixels())
+        page.mouse.up()
+        page.locator("#map").focus()
+        for _ in range(8):
+            page.keyboard.press("Shift+ArrowLeft")
+        seen.add(pixels())
+        assert len(seen) == 3
+        assert "Nearest row: " in page.locator("#place").inner_text()
+        assert said == []
+        assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
+        browser.close()
