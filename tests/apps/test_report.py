@@ -10,10 +10,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
-from latentmix import load
+from latentmix import load, plots
 from latentmix.apps import report
 from latentmix.apps.cli import cli, guarded
+from latentmix.errors import MissingError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -240,3 +242,27 @@ def test_a_point_dragged_in_a_browser_is_decoded(finished_run):
         assert said == []
         assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
         browser.close()
+
+
+def test_pictures_are_axes_for_a_paper(finished_run, tmp_path):
+    for name in plots.names():
+        table = finished_run / "figures" / f"{name}.png"
+        if table.is_file():
+            first, *_ = getattr(plots, name)(finished_run)
+            assert isinstance(first, Axes)
+    axes = plots.confusion(finished_run)
+    axes[0].set_title("Mine")
+    axes[0].figure.savefig(tmp_path / "mine.pdf")
+    assert (tmp_path / "mine.pdf").stat().st_size > 1000
+    assert "confusion" in dir(plots)
+
+
+def test_a_picture_that_is_not_there_is_named(finished_run, tmp_path):
+    with pytest.raises(MissingError, match=r"nothing to draw as 'selection'.*name the clusters"):
+        plots.selection(finished_run)
+    with pytest.raises(MissingError, match=r"none of a run's pictures. Expected one of latent_"):
+        plots.draw(finished_run, "nothing")
+    with pytest.raises(MissingError, match="holds no pictures"):
+        plots.loss(tmp_path)
+    with pytest.raises(AttributeError):
+        _ = plots.nothing
