@@ -176,6 +176,25 @@ def _draw(run_folder: Path, dataset: Dataset | None = None) -> list[Path]:
 
 @cli.command()
 @click.argument("run_folder", metavar="RUN", type=Path)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: all networks.")
+def serve(run_folder: Path, port: int, host: str) -> None:
+    """Answer for RUN's model over HTTP, in JSON: predict, scores, sample, reconstruct.
+
+    Callers need the token that is printed at the start, from whatever network.
+    """
+    click.echo(f"Reading {run_folder}")
+    from latentmix.apps.web import serve_run  # noqa: PLC0415
+
+    try:
+        serve_run(run_folder, host, port, click.echo)
+    except KeyboardInterrupt as stop:
+        if _is_sigterm(stop):
+            raise
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
 @click.option("--once", is_flag=True, help="Print how far it is, and leave.")
 def watch(run_folder: Path, once: bool) -> None:
     """Follow RUN, which another process is working on, until it ends or Ctrl-C."""
