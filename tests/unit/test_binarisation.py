@@ -93,7 +93,7 @@ def test_a_step_tells_the_drawn_pixels_from_the_drawn_pixels(rows):
     network = Network(shape, np.full(D, 0.5), named_keys(0).init)
     noise = jax.random.normal(jax.random.key(1), (N, L))
     batch = Shard(jnp.asarray(rows), jnp.ones(N), noise, bits=keys_of(N))
-    _, sums = objective(network, batch, RULE, jnp.asarray(1.0))
+    _, sums = objective(network, batch, RULE, jnp.asarray(1.0), jnp.asarray(0.0))
     drawn = binarised(prepare(batch.rows), batch.bits)
     posterior = network.posterior(drawn)
     outputs = network.outputs(posterior.mean + jnp.exp(0.5 * posterior.log_variance) * noise)

@@ -19,7 +19,14 @@ from latentmix.training import vae_loop
 from latentmix.training.checkpoint import Checkpoint
 from latentmix.training.events import nobody
 from latentmix.training.shards import Feed
-from latentmix.training.vae_rule import Rule, Shard, init, named_keys, objective
+from latentmix.training.vae_rule import (
+    Rule,
+    Shard,
+    init,
+    label_noise_at,
+    named_keys,
+    objective,
+)
 
 N, SIDE, L, K = 96, 6, 2, 3
 D = SIDE**2
@@ -36,6 +43,7 @@ RULE = Rule(
 WARPED = replace(RULE, warps=Warps(), image_shape=(SIDE, SIDE))
 SHORT = replace(WARPED, agreement_weight=5.0, n_epochs=1)
 WEIGHT = jnp.float32(0.5)
+NOISE = jnp.float32(LABEL_NOISE)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +77,7 @@ def batch_of(rows, targets=None, seed=2):
 
 
 def loss(network, batch, rule):
-    return float(objective(network, batch, rule, WEIGHT)[0])
+    return float(objective(network, batch, rule, WEIGHT, NOISE)[0])
 
 
 def agreement(network, batch, targets):
@@ -93,7 +101,7 @@ def test_a_row_that_is_sure_is_pulled_nowhere_and_a_wrong_group_costs_so_much_at
     sure, target = jnp.array([[0.0, -50.0, -60.0]]), jnp.array([[0.0, 1.0, 0.0]])
 
     def cost(log_joint, target):
-        return jnp.sum(cross_entropy(target, as_told(jax.nn.log_softmax(log_joint, axis=1))))
+        return jnp.sum(cross_entropy(target, as_told(jax.nn.log_softmax(log_joint, axis=1), NOISE)))
 
     for group in (target, target[:, [1, 0, 2]]):
         np.testing.assert_allclose(jax.grad(cost)(sure, group), 0.0, atol=1e-6)
@@ -102,6 +110,21 @@ def test_a_row_that_is_sure_is_pulled_nowhere_and_a_wrong_group_costs_so_much_at
         -np.log(1 - LABEL_NOISE * 2 / 3), rel=1e-5
     )
     assert jax.grad(cost)(jnp.zeros((1, 3)), target)[0, 1] < -0.2
+
+
+def test_noise_is_none_for_half_of_a_training_and_then_rises():
+    steps = jnp.arange(RULE.n_steps)
+    noise = np.array([float(label_noise_at(RULE, step)) for step in steps])
+    half = RULE.n_steps // 2
+    np.testing.assert_array_equal(noise[:half], 0.0)
+    assert (np.diff(noise[half:]) > 0).all()
+    assert noise[-1] == pytest.approx(LABEL_NOISE)
+    sure = jnp.array([[0.0, -30.0, -30.0]])
+    told = as_told(jax.nn.log_softmax(sure, axis=1), 0.0)
+    np.testing.assert_allclose(told, jax.nn.log_softmax(sure, axis=1), rtol=1e-6)
+    pull = jax.grad(lambda z: as_told(jax.nn.log_softmax(z, axis=1), 0.0)[0, 1])(sure)
+    assert float(pull[0, 1]) == pytest.approx(1.0, abs=1e-4), "however sure the mixture is"
+    assert np.isfinite(pull).all()
 
 
 def test_rows_without_a_target_add_nothing(rows):
@@ -205,8 +228,8 @@ def test_without_warps_and_targets_the_objective_is_the_elbos(rows):
     model, batch = network(mixture=False), batch_of(rows)
     terms = model.terms(prepare(batch.rows), batch.noise)
     rows_losses = terms.reconstruction + WEIGHT * jnp.sum(terms.kl, axis=1)
-    value, sums = objective(model, batch, RULE, WEIGHT)
-    bare = objective(model, batch._replace(amounts=None), RULE, WEIGHT)
+    value, sums = objective(model, batch, RULE, WEIGHT, NOISE)
+    bare = objective(model, batch._replace(amounts=None), RULE, WEIGHT, NOISE)
     np.testing.assert_array_equal(np.asarray(sums), np.asarray(bare[1]))
     assert float(value) == float(bare[0])
     assert float(value) == pytest.approx(float(rows_losses.mean()), rel=1e-6)
@@ -218,9 +241,11 @@ def test_a_warped_image_is_shown_and_the_image_itself_is_told(rows):
     posterior = model.posterior(shown)
     z = posterior.mean + jnp.exp(0.5 * posterior.log_variance) * batch.noise
     told = -model.likelihood.log_likelihood(prepare(batch.rows), model.outputs(z))
-    _, sums = objective(model, batch, WARPED, WEIGHT)
+    _, sums = objective(model, batch, WARPED, WEIGHT, NOISE)
     assert float(sums[0]) == pytest.approx(float(told.sum()), rel=1e-5)
-    assert float(sums[0]) != pytest.approx(float(objective(model, batch, RULE, WEIGHT)[1][0]))
+    assert float(sums[0]) != pytest.approx(
+        float(objective(model, batch, RULE, WEIGHT, NOISE)[1][0])
+    )
 
 
 def train(rows, targets, rule, listener=nobody, keep=None):

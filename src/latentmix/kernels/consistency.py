@@ -21,7 +21,8 @@ from typing import Final
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# The share of a teacher's groups that are taken to be drawn at random, whatever the row.
+# The share of a teacher's groups that are taken to be drawn at random, whatever the row, at the end
+# of a training.
 LABEL_NOISE: Final = 0.3
 
 # What a share counts as at least in a logarithm, so that an unused component has a gradient.
@@ -35,16 +36,19 @@ def cross_entropy(
     return -jnp.sum(targets * log_responsibilities, axis=1)
 
 
-def as_told(log_responsibilities: Float[Array, "B K"]) -> Float[Array, "B K"]:
+def as_told(
+    log_responsibilities: Float[Array, "B K"], noise: Float[Array, ""] | float
+) -> Float[Array, "B K"]:
     """Return log p(g|x) of the group g that a row is told to have: its component, with some noise.
 
     p(g|x) = (1 - e) p(k=g|x) + e / K, a transition matrix of label noise as in Patrini et al.
     (2017, forward correction). A row of which the mixture is sure, one way or the other, pulls no
-    more: it stays where its component is dense, and a wrong group costs log(K / e) at most.
+    more: it stays where its component is dense, and a wrong group costs log(K / e) at most. Without
+    noise, e = 0, each row is pulled for as long as p(k|x) is not what it is told.
     """
     n_components = log_responsibilities.shape[1]
-    truly = jnp.log1p(-LABEL_NOISE) + log_responsibilities
-    return jnp.logaddexp(truly, jnp.log(LABEL_NOISE / n_components))
+    truly = jnp.log1p(-noise) + log_responsibilities
+    return jnp.logaddexp(truly, jnp.log(noise / n_components))
 
 
 def entropy(log_responsibilities: Float[Array, "B K"]) -> Float[Array, " B"]:

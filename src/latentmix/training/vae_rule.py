@@ -226,7 +226,19 @@ def kl_weight_at(rule: Rule, step: Array) -> Float[Array, ""]:
     return rule.kl_weight * jnp.minimum(1.0, (step + 1).astype(jnp.float32) / warmup)
 
 
-def objective(network: Network, batch: Shard, rule: Rule, kl_weight: Array) -> tuple[Array, Array]:
+def label_noise_at(rule: Rule, step: Array) -> Float[Array, ""]:
+    """Return how noisy targets are taken to be: not at all for half of the steps, then ever more.
+
+    So rows first go where they are told, also from where the mixture was sure of them, and then
+    settle in their components.
+    """
+    done = (step + 1).astype(jnp.float32) / rule.n_steps
+    return consistency.LABEL_NOISE * jnp.maximum(2 * done - 1, 0.0)
+
+
+def objective(
+    network: Network, batch: Shard, rule: Rule, kl_weight: Array, noise: Array
+) -> tuple[Array, Array]:
     """Return the batch's mean loss, and the sums over its rows that `State.totals` adds up."""
     x = prepare(batch.rows)
     shown = None
@@ -243,7 +255,7 @@ def objective(network: Network, batch: Shard, rule: Rule, kl_weight: Array) -> t
         answers = network.prior.log_responsibilities(terms.z)
         entropy = consistency.entropy(answers)
         if batch.targets is not None:
-            told = consistency.as_told(answers)
+            told = consistency.as_told(answers, noise)
             loss += rule.agreement_weight * consistency.cross_entropy(batch.targets, told)
         if rule.sharpness_weight:
             loss += rule.sharpness_weight * entropy
@@ -335,8 +347,10 @@ def _stepping(
     optimiser = _optimiser(rule)
     parameters, rest = eqx.partition(state.network, eqx.is_inexact_array)
 
-    def loss(parameters: Network, batch: Shard, kl_weight: Array) -> tuple[Array, Array]:
-        return objective(eqx.combine(parameters, rest), batch, rule, kl_weight)
+    def loss(
+        parameters: Network, batch: Shard, kl_weight: Array, noise: Array
+    ) -> tuple[Array, Array]:
+        return objective(eqx.combine(parameters, rest), batch, rule, kl_weight, noise)
 
     def step(i: Array, carry: Carry) -> Carry:
         parameters, optimiser_state, totals = carry
@@ -345,7 +359,8 @@ def _stepping(
             shard,
         )
         kl_weight = kl_weight_at(rule, before + i)
-        gradient, sums = jax.grad(loss, has_aux=True)(parameters, batch, kl_weight)
+        noise = label_noise_at(rule, before + i)
+        gradient, sums = jax.grad(loss, has_aux=True)(parameters, batch, kl_weight, noise)
         updates, optimiser_state = optimiser.update(gradient, optimiser_state)
         return optax.apply_updates(parameters, updates), optimiser_state, totals + sums
 
