@@ -198,10 +198,11 @@ def _tiles(metrics: dict[str, Any]) -> str:
     fitted_to = "draws z" if own["latents"] == "z" else "posterior means"
     tiles = [("components", str(own["n_components"]), f"over {fitted_to}")]
     if trust:
+        surest = "wrong among the surest 90\N{NO-BREAK SPACE}%"
         between = f"{trust['low']:.1%} to {trust['high']:.1%} with 95 %"
         tiles += [
             ("right classes", f"{trust['accuracy']:.1%}", between),
-            ("wrong among the surest 90 %", f"{trust['error_at_90']:.2%}", "of the test rows"),
+            (surest, f"{trust['error_at_90']:.2%}", "of the test rows"),
             ("off in its probabilities", f"{trust['ece']:.3f}", "expected calibration error"),
         ]
     if "accuracy_hungarian" in own:
