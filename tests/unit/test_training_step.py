@@ -47,7 +47,7 @@ def one_by_one(rule, shard):
     @jax.jit
     def step(network, state, rows, noise):
         gradient, sums = jax.grad(objective, has_aux=True)(
-            network, Shard(rows, weights, noise), rule, jnp.float32(1.0)
+            network, Shard(rows, weights, noise), rule, jnp.float32(1.0), jnp.float32(0.0)
         )
         updates, state = optimiser.update(gradient, state)
         return optax.apply_updates(network, updates), state, sums[2]
