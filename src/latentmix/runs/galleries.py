@@ -22,7 +22,7 @@ import numpy as np
 from latentmix.data import Dataset, RowView
 from latentmix.estimators import LatentMixture
 from latentmix.models.blocks import blocks
-from latentmix.runs.parts import ROWS_PER_ANSWER, Latents, Parts, answers_at
+from latentmix.runs.parts import ROWS_PER_ANSWER, Latents, Parts, answers_at, evenly
 from latentmix.storage.files import write_csv
 
 KINDS: Final = ("typical", "borderline", "random")
@@ -63,7 +63,7 @@ def write_galleries(
         dataset,
     )
     test = parts.numbers("test")
-    scored = test[np.linspace(0, len(test) - 1, min(len(test), MOST_SCORED)).round().astype(int)]
+    scored = test[evenly(len(test), MOST_SCORED)]
     scores = model.anomaly_scores(RowView(dataset.rows, scored))
     strangest = np.argsort(-scores, kind="stable")[:MOST_SHOWN]
     _write_rows(
@@ -74,8 +74,9 @@ def write_galleries(
         model,
         dataset,
     )
-    _write_traversals(model, latents, members, figures / "traversals.csv")
-    _write_interpolation(model, latents, members, rows, figures / "interpolation.csv")
+    means, typical = latents.means["train"], members.most_typical()
+    _write_traversals(model, means, typical[0], figures / "traversals.csv")
+    _write_interpolation(model, means, typical, rows, figures / "interpolation.csv")
 
 
 def write_mistakes(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
@@ -113,7 +114,8 @@ class _Members(NamedTuple):
         """Return the densest row of each component that has any, the largest component first."""
         sizes = np.bincount(self.components)
         by_size = np.argsort(-sizes, kind="stable")
-        return [int(self.chosen(int(k), 1)[0][0]) for k in by_size if sizes[k]]
+        groups = [np.flatnonzero(self.components == k) for k in by_size if sizes[k]]
+        return [int(own[self.log_joint[own].argmax()]) for own in groups]
 
 
 def _members(model: LatentMixture, means: np.ndarray) -> _Members:
@@ -134,12 +136,9 @@ def _of_a_kind(model: LatentMixture) -> int:
     return int(np.clip(MOST_VALUES // n_values, least, most))
 
 
-def _write_traversals(
-    model: LatentMixture, latents: Latents, members: _Members, path: Path
-) -> None:
+def _write_traversals(model: LatentMixture, means: np.ndarray, typical: int, path: Path) -> None:
     """Write what comes of moving each dimension by some standard deviations, from a typical row."""
-    means = latents.means["train"]
-    base, deviations = means[members.most_typical()[0]], means.std(axis=0)
+    base, deviations = means[typical], means.std(axis=0)
     dimensions = np.argsort(-deviations, kind="stable")[:MOST_DIMENSIONS]
     steps = np.linspace(-DEVIATIONS, DEVIATIONS, STEPS)
     z = np.repeat(base[None], len(dimensions) * STEPS, axis=0)
@@ -151,10 +150,9 @@ def _write_traversals(
 
 
 def _write_interpolation(
-    model: LatentMixture, latents: Latents, members: _Members, rows: np.ndarray, path: Path
+    model: LatentMixture, means: np.ndarray, typical: list[int], rows: np.ndarray, path: Path
 ) -> None:
     """Write what lies between typical rows of components, each and the next smaller one."""
-    means, typical = latents.means["train"], members.most_typical()
     pairs = list(pairwise(typical))[:MOST_PATHS]
     shares = np.linspace(0, 1, STEPS, dtype=means.dtype)
     z = [means[a] + share * (means[b] - means[a]) for a, b in pairs for share in shares]

@@ -115,6 +115,11 @@ class Latents:
         return self.z if kind == "z" else self.means["train"]
 
 
+def evenly(n_rows: int, most: int) -> np.ndarray:
+    """Return places among so many rows, evenly from the first to the last, `most` at most."""
+    return np.linspace(0, n_rows - 1, min(n_rows, most)).round().astype(int)
+
+
 def encode(model: LatentMixture, X: Rows, parts: Parts, seed: int) -> Latents:
     """Return the latents of every row of X."""
     rows = {part: RowView(X, parts.numbers(part)) for part in PARTS}

@@ -10,7 +10,7 @@ from latentmix import metrics
 from latentmix.data import Rows, RowView
 from latentmix.estimators import GaussianMixture, LatentMixture
 from latentmix.models.likelihoods import LIKELIHOODS
-from latentmix.runs.parts import Latents, Parts
+from latentmix.runs.parts import Latents, Parts, evenly
 
 # Enough for a run's page, in some seconds; the usual number of reported figures is 5,000 draws.
 WEIGHTED_ROWS = 1000
@@ -137,8 +137,7 @@ def weighted_scores(model: LatentMixture, X: Rows) -> dict[str, Any]:
     bits and some rows are none: then minus the mean. `standard_error` is that of the draws,
     `standard_error_of_rows` that of having scored no more rows.
     """
-    numbers = np.linspace(0, len(X) - 1, min(len(X), WEIGHTED_ROWS)).round().astype(int)
-    rows = RowView(X, numbers)
+    rows = RowView(X, evenly(len(X), WEIGHTED_ROWS))
     # As above, a row may be infinitely far away.
     with np.errstate(over="ignore", invalid="ignore"):
         found = model.log_likelihood(rows, WEIGHTED_DRAWS)

@@ -131,7 +131,7 @@ def write_named_tables(model: LatentMixture, latents: Latents, parts: Parts, out
 
 def _write_latent_space(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:
     """Project test rows on the first two principal components of the training latents."""
-    pca = _pca(latents.train(model.latents))
+    pca = map_of(latents.train(model.latents))
     means = latents.means["test"][:MOST_POINTS]
     points = np.zeros((len(means), 2))
     if len(means):
@@ -152,7 +152,7 @@ def _write_latent_space(model: LatentMixture, latents: Latents, parts: Parts, pa
 
 def _write_ellipses(model: LatentMixture, latents: Latents, path: Path) -> None:
     """Write where each component lies on those axes: mean and covariance of its draws there."""
-    pca, random = _pca(latents.train(model.latents)), np.random.RandomState(0)
+    pca, random = map_of(latents.train(model.latents)), np.random.RandomState(0)
     rows = []
     for component in range(model.mixture_.n_components_):
         z = model.mixture_.draw(np.full(DRAWS_OF_A_COMPONENT, component), random)
@@ -174,10 +174,11 @@ def write_kl(kl_per_dimension: Sequence[float | None], out: Path) -> None:
 
 def explained_variance(train: np.ndarray) -> dict[str, list[float]]:
     """Return the share of the training latents' variance along both axes of the projection."""
-    return {"explained_variance_ratio": _pca(train).explained_variance_ratio_.tolist()}
+    return {"explained_variance_ratio": map_of(train).explained_variance_ratio_.tolist()}
 
 
-def _pca(train: np.ndarray) -> PCA:
+def map_of(train: np.ndarray) -> PCA:
+    """Return the projection of the latent map: two principal components of training latents."""
     from sklearn.decomposition import PCA  # noqa: PLC0415  # slow, and needed after training
 
     pca = PCA(n_components=min(2, train.shape[1]), svd_solver="covariance_eigh")

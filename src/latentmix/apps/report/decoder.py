@@ -14,6 +14,8 @@ from latentmix.apps import drawing
 from latentmix.models.mlp import Dense
 from latentmix.models.vae import Network
 from latentmix.runs.opened import OpenRun
+from latentmix.runs.parts import Latents, answers_at, evenly, read_latents
+from latentmix.runs.tables import map_of
 
 # What the outputs of a decoder are turned into by, for those likelihoods whose mean is so simple.
 MEANS: Final = {"bernoulli": "sigmoid", "binarised": "sigmoid", "relu-bernoulli": "clip"}
@@ -71,11 +73,12 @@ def live_decoder(run: OpenRun, most_bytes: int) -> Live:
         return _none("This decoder's kind is not computed in the page; the pictures show its work.")
     if sum(layer.weights.size for layer in layers) * 4 / 3 > most_bytes:
         return _none("This decoder is too large for a page; the pictures show its work.")
-    z, names, clusters = _points(run)
+    latents, _ = read_latents(run.sealed)
+    z, names, clusters = _points(run, latents)
     error = _error(layers, MEANS[vae.likelihood_], z, vae.inverse_transform(z[:MOST_MEASURED]))
     low, high = z.min(axis=0), z.max(axis=0)
     steps = np.rint(255 * (z - low) / np.maximum(high - low, 1e-12)).astype(np.uint8)
-    axes = _axes(run)
+    axes = _axes(run, latents)
     data = {
         "shape": list(shape),
         "mean": MEANS[vae.likelihood_],
@@ -121,28 +124,21 @@ def _layers(network: Network) -> list[Quantised] | None:
     return [Quantised.of(layer) for layer in dense] if len(dense) == len(layers) else None
 
 
-def _points(run: OpenRun) -> tuple[np.ndarray, list[str], list[int]]:
+def _points(run: OpenRun, latents: Latents) -> tuple[np.ndarray, list[str], list[int]]:
     """Return posterior means of test rows, their classes or else clusters, and their clusters."""
-    tensors = run.sealed.tensors("latents.safetensors")
-    means = tensors["test_mean"]
-    chosen = np.linspace(0, len(means) - 1, min(len(means), MOST_POINTS)).round().astype(int)
-    z = means[chosen].astype(np.float32)
-    clusters = run.model.mixture_.predict(z)
-    names = [f"cluster {k}" for k in clusters]
-    if hasattr(run.model, "classes_"):
-        of_classes = run.model.class_proba_of(run.model.mixture_.predict_proba(z))
-        names = [str(name) for name in run.model.classes_of(of_classes)]
-    return z, names, [int(k) for k in clusters]
+    means = latents.means["test"]
+    z = means[evenly(len(means), MOST_POINTS)].astype(np.float32)
+    answers = answers_at(run.model, z)
+    clusters: list[int] = answers.components.tolist()
+    named = hasattr(run.model, "classes_")
+    return z, answers.classes.tolist() if named else [f"cluster {k}" for k in clusters], clusters
 
 
-def _axes(run: OpenRun) -> np.ndarray:
+def _axes(run: OpenRun, latents: Latents) -> np.ndarray:
     """Return the centre and the two axes of the latent map, (3, L)."""
-    train = run.sealed.tensors("latents.safetensors")
-    latents = train["train_z" if run.model.latents == "z" else "train_mean"].astype(np.float64)
-    centre = latents.mean(axis=0)
-    _, directions = np.linalg.eigh(np.cov((latents - centre).T).reshape(len(centre), -1))
-    axes = np.zeros((3, len(centre)))
-    axes[0], axes[1 : 1 + min(2, len(centre))] = centre, directions.T[::-1][:2]
+    pca = map_of(latents.train(run.model.latents))
+    axes = np.zeros((3, len(pca.mean_)))
+    axes[0], axes[1 : 1 + pca.n_components_] = pca.mean_, pca.components_
     return axes
 
 
