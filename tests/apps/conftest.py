@@ -19,3 +19,18 @@ def latentmix(capfd):
         return code, out.splitlines(), err.splitlines()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small(small_settings):
+    """Return the small recipe's settings as words of a command."""
+    return [word for setting in small_settings for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="session")
+def run_folder(shapes_file, small, tmp_path_factory):
+    """Return the folder of a finished run of the shapes: to be read, never changed."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    args = ["run", str(shapes_file), "--out", str(folder), *small]
+    assert guarded(lambda: cli.main(args, standalone_mode=False)) == 0
+    return folder

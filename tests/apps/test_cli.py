@@ -16,23 +16,10 @@ import pytest
 from PIL import Image
 
 from latentmix.apps import cli as command_line
-from latentmix.apps.cli import EXIT_CODES, cli, guarded
+from latentmix.apps.cli import EXIT_CODES, cli
 from latentmix.errors import LatentmixError
 from latentmix.runs.predict import COLUMNS
 from latentmix.storage.manifest import open_sealed
-
-
-@pytest.fixture(scope="module")
-def small(small_settings):
-    return [word for setting in small_settings for word in ("--set", setting)]
-
-
-@pytest.fixture(scope="module")
-def run_folder(shapes_file, small, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli") / "run"
-    args = ["run", str(shapes_file), "--out", str(folder), *small]
-    assert guarded(lambda: cli.main(args, standalone_mode=False)) == 0
-    return folder
 
 
 def table(path):

@@ -14,28 +14,14 @@ from matplotlib.axes import Axes
 
 from latentmix import load, plots
 from latentmix.apps import report
-from latentmix.apps.cli import cli, guarded
 from latentmix.errors import MissingError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
-def small(small_settings):
-    return [word for setting in small_settings for word in ("--set", setting)]
-
-
-@pytest.fixture(scope="module")
-def finished_run(shapes_file, small, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report") / "run"
-    args = ["run", str(shapes_file), "--out", str(folder), *small]
-    assert guarded(lambda: cli.main(args, standalone_mode=False)) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(finished_run):
-    return (finished_run / "report.html").read_text(encoding="utf-8")
+def page(run_folder):
+    return (run_folder / "report.html").read_text(encoding="utf-8")
 
 
 class Elements(HTMLParser):
@@ -61,8 +47,8 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-def test_a_run_ends_with_a_page_of_all_its_pictures(finished_run, page):
-    pictures = {path.stem: path for path in (finished_run / "figures").glob("*.png")}
+def test_a_run_ends_with_a_page_of_all_its_pictures(run_folder, page):
+    pictures = {path.stem: path for path in (run_folder / "figures").glob("*.png")}
     assert len(pictures) > 12
     elements = Elements(page)
     shown = {attributes["id"] for attributes in elements.of("figure")}
@@ -76,15 +62,15 @@ def test_a_run_ends_with_a_page_of_all_its_pictures(finished_run, page):
     links = {attributes["download"]: attributes["href"] for attributes in elements.of("a")}
     assert links.keys() == {f"{name}.csv.gz" for name in pictures}
     table = gzip.decompress(base64.b64decode(links["clusters.csv.gz"].partition(",")[2]))
-    assert table == (finished_run / "figures" / "clusters.csv").read_bytes()
+    assert table == (run_folder / "figures" / "clusters.csv").read_bytes()
 
 
-def test_it_says_what_was_asked_and_what_came_out(finished_run, page):
-    metrics = json.loads((finished_run / "metrics.json").read_text())
+def test_it_says_what_was_asked_and_what_came_out(run_folder, page):
+    metrics = json.loads((run_folder / "metrics.json").read_text())
     assert f"{metrics['trust']['test']['accuracy']:.1%}" in page
     assert "120 rows of 8 × 8" in page
     asked, _, _ = page.partition("<h2>All mixtures")
-    assert str(finished_run.parent) not in asked.rpartition("<tr><th>Data")[2]
+    assert str(run_folder.parent) not in asked.rpartition("<tr><th>Data")[2]
 
 
 def test_nothing_in_it_leads_outside(page):
@@ -119,9 +105,9 @@ def decoded(live, z):
     return 1 / (1 + np.exp(-x))
 
 
-def test_its_decoder_is_the_models_to_the_error_it_states(finished_run, page):
+def test_its_decoder_is_the_models_to_the_error_it_states(run_folder, page):
     live = json.loads(Elements(page).texts["script", "live"])
-    model = load(finished_run)
+    model = load(run_folder)
     rows = (live["latents"]["rows"], live["latents"]["dimensions"])
     steps = np.frombuffer(base64.b64decode(live["latents"]["steps"]), np.uint8).reshape(rows)
     low, high = np.array(live["low"]), np.array(live["high"])
@@ -155,10 +141,10 @@ def test_names_are_told_as_text_whatever_is_in_them(latentmix, small, tmp_path):
     assert evil in json.loads(elements.texts["script", "live"])["names"]
 
 
-def test_tables_that_do_not_fit_stay_in_the_run_folder(finished_run, tmp_path, monkeypatch):
-    most = (finished_run / "report.html").stat().st_size - 2000
+def test_tables_that_do_not_fit_stay_in_the_run_folder(run_folder, tmp_path, monkeypatch):
+    most = (run_folder / "report.html").stat().st_size - 2000
     monkeypatch.setattr(report, "MOST_BYTES", most)
-    out = report.write_report(finished_run, tmp_path / "page.html")
+    out = report.write_report(run_folder, tmp_path / "page.html")
     assert out.stat().st_size <= most
     elements = Elements(out.read_text(encoding="utf-8"))
     kept = {attributes["download"] for attributes in elements.of("a")}
@@ -171,9 +157,9 @@ def test_tables_that_do_not_fit_stay_in_the_run_folder(finished_run, tmp_path, m
     assert all(f"figures/{name}.csv in the run folder" in said for name in left)
 
 
-def test_other_names_make_another_page(latentmix, finished_run, tmp_path):
+def test_other_names_make_another_page(latentmix, run_folder, tmp_path):
     later = tmp_path / "later"
-    shutil.copytree(finished_run, later)
+    shutil.copytree(run_folder, later)
     names = "\n".join(f"{row},{'abc'[row % 3]}" for row in range(80))
     (tmp_path / "names.csv").write_text(f"row,label\n{names}\n")
     code, out, err = latentmix("label", later, tmp_path / "names.csv")
@@ -194,12 +180,12 @@ def test_a_table_has_a_page_without_a_live_map(latentmix, small, tmp_path):
     assert json.loads(elements.texts["script", "live"]) is None
 
 
-def test_no_page_is_made_of_what_is_no_finished_run(latentmix, finished_run, tmp_path):
+def test_no_page_is_made_of_what_is_no_run_folder(latentmix, run_folder, tmp_path):
     code, _, err = latentmix("report", tmp_path / "nowhere")
     assert code == 66
     assert len(err) == 1
     damaged = tmp_path / "damaged"
-    shutil.copytree(finished_run, damaged)
+    shutil.copytree(run_folder, damaged)
     with (damaged / "rows.csv").open("ab") as file:
         file.write(b"x")
     before = (damaged / "report.html").read_bytes()
@@ -210,7 +196,7 @@ def test_no_page_is_made_of_what_is_no_finished_run(latentmix, finished_run, tmp
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-def test_a_point_dragged_in_a_browser_is_decoded(finished_run):
+def test_a_point_dragged_in_a_browser_is_decoded(run_folder):
     """No console message, no request, the image follows the mouse and the arrow keys."""
     playwright = pytest.importorskip("playwright.sync_api", reason="extra [browser]")
     with playwright.sync_playwright() as browsers:
@@ -220,7 +206,7 @@ def test_a_point_dragged_in_a_browser_is_decoded(finished_run):
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
-        page.goto((finished_run / "report.html").as_uri())
+        page.goto((run_folder / "report.html").as_uri())
 
         def pixels():
             page.wait_for_timeout(100)
@@ -244,24 +230,24 @@ def test_a_point_dragged_in_a_browser_is_decoded(finished_run):
         browser.close()
 
 
-def test_pictures_are_axes_for_a_paper(finished_run, tmp_path):
+def test_pictures_are_axes_for_a_paper(run_folder, tmp_path):
     for name in plots.names():
-        table = finished_run / "figures" / f"{name}.png"
+        table = run_folder / "figures" / f"{name}.png"
         if table.is_file():
-            first, *_ = getattr(plots, name)(finished_run)
+            first, *_ = getattr(plots, name)(run_folder)
             assert isinstance(first, Axes)
-    axes = plots.confusion(finished_run)
+    axes = plots.confusion(run_folder)
     axes[0].set_title("Mine")
     axes[0].figure.savefig(tmp_path / "mine.pdf")
     assert (tmp_path / "mine.pdf").stat().st_size > 1000
     assert "confusion" in dir(plots)
 
 
-def test_a_picture_that_is_not_there_is_named(finished_run, tmp_path):
+def test_a_picture_that_is_not_there_is_named(run_folder, tmp_path):
     with pytest.raises(MissingError, match=r"nothing to draw as 'selection'.*name the clusters"):
-        plots.selection(finished_run)
+        plots.selection(run_folder)
     with pytest.raises(MissingError, match=r"none of a run's pictures. Expected one of latent_"):
-        plots.draw(finished_run, "nothing")
+        plots.draw(run_folder, "nothing")
     with pytest.raises(MissingError, match="holds no pictures"):
         plots.loss(tmp_path)
     with pytest.raises(AttributeError):
