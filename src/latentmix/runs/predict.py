@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from latentmix.data import Rows
 from latentmix.estimators import LatentMixture
 from latentmix.runs.opened import open_run, read_data, rows_for
@@ -57,12 +59,17 @@ def predict_run(folder: Path, name_or_path: str, out: Path) -> int:
 
 def _strangeness(model: LatentMixture, X: Rows) -> tuple[list[str], list[str]]:
     """Return anomaly scores and p-values as they are written, one of each a row."""
+    scores, p_values = strangeness(model, X)
     blank = [""] * len(X)
-    if not hasattr(model, "usual_"):
-        return blank, blank
-    scores = model.anomaly_scores(X)
-    p_values = model.usual_.p_values(scores) if len(model.usual_.held_out) else None
     return (
-        [f"{score:.4f}" for score in scores],
+        blank if scores is None else [f"{score:.4f}" for score in scores],
         blank if p_values is None else [f"{p:.6g}" for p in p_values],
     )
+
+
+def strangeness(model: LatentMixture, X: Rows) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return anomaly scores and p-values of rows, None where the model does not tell them."""
+    if not hasattr(model, "usual_"):
+        return None, None
+    scores = model.anomaly_scores(X)
+    return scores, model.usual_.p_values(scores) if len(model.usual_.held_out) else None

@@ -16,6 +16,7 @@ from latentmix import __version__
 from latentmix.errors import InputError, LatentmixError
 from latentmix.runs.opened import OpenRun
 from latentmix.runs.parts import answers_at
+from latentmix.runs.predict import strangeness
 from latentmix.storage.files import null_where_not_finite
 
 MOST_DRAWS: Final = 10_000
@@ -76,22 +77,21 @@ class About(BaseModel):
     labels: list[str] | None
 
 
-def api_of(run: OpenRun) -> FastAPI:
-    """Return the application of a run."""
-    app = FastAPI(
-        title=f"latentmix: {run.request['data']['name']}, {run.recipe.name}",
-        version=__version__,
-        docs_url=None,  # they are fetched from elsewhere
-        redoc_url=None,
-    )
-    model = run.model
-    names = [str(name) for name in model.classes_] if hasattr(model, "classes_") else None
-    # Answers take all cores: one after the other is as quick, and never too large for memory.
-    turn = threading.Lock()
+class _Answering:
+    """What the application answers of a run, one request after the other.
 
-    @app.get("/")
-    def about() -> About:
+    Answers take all cores: one at a time is as quick, and never too large for memory.
+    """
+
+    def __init__(self, run: OpenRun) -> None:
+        self.run, self.model = run, run.model
+        named = hasattr(self.model, "classes_")
+        self.names = [str(name) for name in self.model.classes_] if named else None
+        self.turn = threading.Lock()
+
+    def about(self) -> About:
         """Return what the model is."""
+        run, model = self.run, self.model
         return About(
             latentmix=__version__,
             data=run.request["data"]["name"],
@@ -101,70 +101,78 @@ def api_of(run: OpenRun) -> FastAPI:
             latent_dim=model.vae_.architecture_.latent_dim,
             image_shape=None if run.image_shape is None else list(run.image_shape),
             feature_names=run.feature_names,
-            labels=names,
+            labels=self.names,
         )
 
-    @app.post("/predict")
-    def predict(given: Rows) -> Answers:
+    def predict(self, given: Rows) -> Answers:
         """Return the cluster of each row, and its class once clusters are named."""
-        X = _rows_of(run, given)
-        with turn:
+        X, model, named = _rows_of(self.run, given), self.model, self.names is not None
+        with self.turn:
             means = model.transform(X)
             proba = model.mixture_.predict_proba(means)
             found = answers_at(model, means)
-        named = None if names is None else model.class_proba_of(proba).tolist()
         return Answers(
             cluster=found.components.tolist(),
             cluster_probabilities=proba.tolist(),
-            label=None if names is None else found.classes.tolist(),
-            label_probabilities=named,
-            labels=names,
+            label=found.classes.tolist() if named else None,
+            label_probabilities=model.class_proba_of(proba).tolist() if named else None,
+            labels=self.names,
         )
 
-    @app.post("/scores")
-    def scores(given: Rows) -> Scores:
+    def scores(self, given: Rows) -> Scores:
         """Return how likely each row is, and how strange."""
-        X = _rows_of(run, given)
-        with turn, np.errstate(over="ignore", invalid="ignore"):
-            bound = null_where_not_finite(model.score_samples(X).tolist())
-            if not hasattr(model, "usual_"):  # models of earlier versions
-                return Scores(score=bound, anomaly_score=None, p_value=None)
-            strange = model.anomaly_scores(X)
-        usual = model.usual_
+        X = _rows_of(self.run, given)
+        with self.turn, np.errstate(over="ignore", invalid="ignore"):
+            bound = null_where_not_finite(self.model.score_samples(X).tolist())
+            strange, p_values = strangeness(self.model, X)
         return Scores(
             score=bound,
-            anomaly_score=strange.tolist(),
-            p_value=usual.p_values(strange).tolist() if len(usual.held_out) else None,
+            anomaly_score=None if strange is None else strange.tolist(),
+            p_value=None if p_values is None else p_values.tolist(),
         )
 
-    @app.post("/sample")
-    def sample(asked: Draw) -> Values:
+    def sample(self, asked: Draw) -> Values:
         """Draw new rows."""
-        drawing = copy.copy(model).set_params(random_state=asked.seed)
-        with turn:
+        drawing = copy.copy(self.model).set_params(random_state=asked.seed)
+        with self.turn:
             drawn = drawing.sample(asked.n, label=asked.label, component=asked.component)
         return Values(rows=drawn.tolist())
 
-    @app.post("/reconstruct")
-    def reconstruct(given: Rows) -> Values:
+    def reconstruct(self, given: Rows) -> Values:
         """Return what is left of each row after latent space."""
-        X = _rows_of(run, given)
-        with turn:
-            return Values(rows=model.reconstruct(X).tolist())
+        X = _rows_of(self.run, given)
+        with self.turn:
+            return Values(rows=self.model.reconstruct(X).tolist())
 
-    @app.exception_handler(LatentmixError)
-    async def _refused(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 422)
 
-    @app.exception_handler(RequestValidationError)
-    async def _not_understood(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        first: dict[str, Any] = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        said = f"{where}: {first['msg']}. What is expected stands in /openapi.json."
-        return JSONResponse({"error": said}, 422)
-
+def api_of(run: OpenRun) -> FastAPI:
+    """Return the application of a run."""
+    app = FastAPI(
+        title=f"latentmix: {run.request['data']['name']}, {run.recipe.name}",
+        version=__version__,
+        docs_url=None,  # they are fetched from elsewhere
+        redoc_url=None,
+        exception_handlers={LatentmixError: _refused, RequestValidationError: _not_understood},
+    )
+    answering = _Answering(run)
+    app.get("/")(answering.about)
+    app.post("/predict")(answering.predict)
+    app.post("/scores")(answering.scores)
+    app.post("/sample")(answering.sample)
+    app.post("/reconstruct")(answering.reconstruct)
     return app
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 422)
+
+
+async def _not_understood(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    said = f"{where}: {first['msg']}. What is expected stands in /openapi.json."
+    return JSONResponse({"error": said}, 422)
 
 
 def _rows_of(run: OpenRun, given: Rows) -> np.ndarray:
