@@ -29,18 +29,22 @@ FOLDS = 10
 class Evidence(NamedTuple):
     """Labelled rows as naming sees them: p(k|x), (M, K), class indices, (M,), and classes.
 
-    `numbers`, (M,), says which rows they are.
+    `numbers`, (M,), says which rows they are. `counts`, (K, C), are labelled rows besides, whose
+    component is known.
     """
 
     responsibilities: np.ndarray
     indices: np.ndarray
     classes: np.ndarray
     numbers: np.ndarray
+    counts: np.ndarray | None = None
 
     def of(self, chosen: np.ndarray) -> Evidence:
         """Return some of the rows alone."""
-        return Evidence(
-            self.responsibilities[chosen], self.indices[chosen], self.classes, self.numbers[chosen]
+        return self._replace(
+            responsibilities=self.responsibilities[chosen],
+            indices=self.indices[chosen],
+            numbers=self.numbers[chosen],
         )
 
 
@@ -273,7 +277,7 @@ class NamedComponentsMixin:
         """Estimate p(y|k) from p(k|x) of the labelled rows."""
         one_hot = np.eye(len(evidence.classes))[evidence.indices]
         responsibilities = evidence.responsibilities.astype(np.float64)
-        naming = name_components(responsibilities, one_hot, self.smoothing)
+        naming = name_components(responsibilities, one_hot, self.smoothing, evidence.counts)
         self.keep_names(evidence.classes, naming.class_probs, naming.labelled_rows)
         if len(self.unnamed_components_):
             listed = ", ".join(map(str, self.unnamed_components_))

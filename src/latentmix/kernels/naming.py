@@ -4,7 +4,8 @@ Labelled rows enter as p(k|x) and their class. The log-likelihood sum_n log sum_
 p(y_n|k) is maximised by EM: a row's share in component k is proportional to p(k|x) p(y|k),
 and p(c|k) is the share of class c among k's rows. A Dirichlet prior, centred on the classes'
 frequencies among the labelled rows, keeps a component with few rows from certainty and
-gives one with none those frequencies.
+gives one with none those frequencies. Whoever names a component as a whole labels all of its
+rows: they are counted, as their component is known.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def name_components(
     responsibilities: Float[Floats, "M K"],
     labels: Float[Floats, "M C"],
     smoothing: float,
+    counts: Float[Floats, "K C"] | None = None,
 ) -> Naming:
     """Estimate p(y|k) from labelled rows.
 
@@ -42,16 +44,22 @@ def name_components(
         One-hot classes.
     smoothing : float
         The Dirichlet prior's weight in rows; 0 is maximum likelihood.
+    counts : (K, C), optional
+        Labelled rows besides, by their component, which is known, and class.
     """
-    prior = smoothing * np.mean(labels, axis=0)
-    class_probs = class_shares(responsibilities.T @ labels, prior)
+    n_components, n_classes = responsibilities.shape[1], labels.shape[1]
+    whole = np.zeros((n_components, n_classes)) if counts is None else counts
+    of_classes = np.sum(labels, axis=0) + np.sum(whole, axis=0)
+    prior = smoothing * of_classes / np.sum(of_classes)
+    class_probs = class_shares(responsibilities.T @ labels + whole, prior)
     for _ in range(_MAX_ITER):
         before = class_probs
-        class_probs = class_shares(shares(responsibilities, labels, before).T @ labels, prior)
+        shared = shares(responsibilities, labels, before).T @ labels
+        class_probs = class_shares(shared + whole, prior)
         if np.max(np.abs(class_probs - before)) <= _TOLERANCE:
             break
     rows = shares(responsibilities, labels, class_probs)
-    return Naming(class_probs, np.sum(rows, axis=0))
+    return Naming(class_probs, np.sum(rows, axis=0) + np.sum(whole, axis=1))
 
 
 def class_shares(counts: Float[Floats, "K C"], prior: Float[Floats, " C"]) -> Float[Floats, "K C"]:
