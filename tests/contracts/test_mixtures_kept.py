@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info
 
 import latentmix
 from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture
+from latentmix.errors import InputError, ParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -177,6 +178,34 @@ def test_a_conditional_mixture_is_fitted_again_without_the_start_of_the_whole():
     again = clone(given).fit(ROWS[:, 1:])
     fresh = mixture_of("full").fit(ROWS[:, 1:])
     np.testing.assert_array_equal(again.means_, fresh.means_)
+
+
+@pytest.mark.parametrize("covariance_type", GAUSSIAN)
+def test_a_component_is_split_and_all_others_stay(covariance_type, tmp_path):
+    mixture = mixture_of(covariance_type).fit(ROWS)
+    halves = mixture.split(1, ROWS)
+    assert halves.n_components_ == 4
+    np.testing.assert_allclose(halves.weights_.sum(), 1)
+    np.testing.assert_allclose(halves.weights_[[0, 2]], mixture.weights_[[0, 2]])
+    np.testing.assert_allclose(halves.means_[[0, 2]], mixture.means_[[0, 2]])
+    if covariance_type != "tied":
+        np.testing.assert_allclose(halves.covariances_[[0, 2]], mixture.covariances_[[0, 2]], 1e-6)
+        # EM inside it: its own rows are told better by two than by one.
+        own = mixture.predict(ROWS) == 1
+        assert halves.score(ROWS[own]) > mixture.score(ROWS[own])
+    else:
+        np.testing.assert_allclose(halves.covariances_, mixture.covariances_, 1e-6)
+    other = through_a_folder(halves, tmp_path)
+    np.testing.assert_array_equal(other.predict_proba(ROWS), halves.predict_proba(ROWS))
+    assert clone(halves).fit(ROWS).n_components_ == 4
+
+
+def test_what_cannot_be_split_says_so():
+    mixture = mixture_of("full").fit(ROWS)
+    with pytest.raises(ParameterError, match="component=3 is unknown"):
+        mixture.split(3, ROWS)
+    with pytest.raises(InputError, match="Expected two different ones"):
+        mixture.split(0, np.repeat(mixture.means_[:1], 5, axis=0))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

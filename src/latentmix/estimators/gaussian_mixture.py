@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, IntegrityError, ParameterError
@@ -245,6 +246,59 @@ class GaussianMixture(MixtureEstimator):
             answer.feature_names_in_ = self.feature_names_in_[~seen]
         if hasattr(self, "classes_"):
             answer.keep_names(self.classes_, self.class_probs_, self.labelled_rows_)
+        return answer
+
+    def split(self, component: int, X: Any) -> GaussianMixture:
+        """Return the mixture with one component in two, fitted by EM to the rows that are its own.
+
+        Parameters
+        ----------
+        component : int
+        X : (N, D)
+            Rows as `fit` takes them; those count that the component is most probable for.
+
+        Returns
+        -------
+        GaussianMixture
+            Fitted, of K + 1 components: the larger half keeps the component's number, the other is
+            the last, and all others stay as they are, as does a 'tied' covariance. Names are to be
+            given anew.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such component.
+        InputError
+            If fewer than two different rows are its own.
+        """
+        check_is_fitted(self)
+        if component not in range(self.n_components_):
+            raise ParameterError(
+                f"component={component!r} is unknown. Choose one of 0 to {self.n_components_ - 1}."
+            )
+        X = self._checked(X)
+        own = X[self.predict(X) == component]
+        if len(np.unique(own, axis=0)) < 2:
+            raise InputError(
+                f"Component {component} has {len(own)} rows of its own, or all of them alike. "
+                "Expected two different ones at least; split another."
+            )
+        alone = dict.fromkeys(STARTS)
+        halves = clone(self).set_params(**alone, n_components=2, random_state=0).fit(own)
+        first, last = np.argsort(-halves.weights_, kind="stable")
+        weights = np.append(self.weights_, self.weights_[component] * halves.weights_[last])
+        weights[component] *= halves.weights_[first]
+        start = {"weights_init": weights / weights.sum()}
+        for name in ("means", "precisions"):
+            whole, of_halves = getattr(self, f"{name}_"), getattr(halves, f"{name}_")
+            if name == "precisions" and self.covariance_type == "tied":
+                start["precisions_init"] = whole
+                continue
+            start[f"{name}_init"] = np.concatenate([whole, of_halves[last][None]])
+            start[f"{name}_init"][component] = of_halves[first]
+        answer: GaussianMixture = clone(self)
+        answer.set_params(**start, n_components=self.n_components_ + 1, max_iter=0)
+        answer.fit(X).set_params(**alone, max_iter=self.max_iter)
         return answer
 
     def _row(self, given: Any) -> np.ndarray:

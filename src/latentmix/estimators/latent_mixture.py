@@ -288,14 +288,19 @@ class LatentMixture(
         The VAE is shared, not trained again; the new model has no names yet, and what is usual is
         to be learned (`learn_usual`). `kind` says what the latents are: 'z' or 'mean'.
         """
-        check_is_fitted(self, "mixture_")
-        other = copy.copy(self)
-        other._forget_names()
+        other = self.of_mixture(clone(mixture).fit(latents, listener=listener))
         other._forget_usual()
         other.mixture, other.n_components, other.latents = clone(mixture), None, kind
         other.refinement = other.selection_ = None  # of its own mixture alone
         other.latents_ = latents
-        other.mixture_ = clone(mixture).fit(latents, listener=listener)
+        return other
+
+    def of_mixture(self, mixture: GaussianMixture) -> LatentMixture:
+        """Return a model with the same VAE and a mixture that is fitted; it has no names yet."""
+        check_is_fitted(self, "mixture_")
+        other = copy.copy(self)
+        other._forget_names()
+        other.mixture_ = mixture
         return other
 
     def evidence_at(self, means: np.ndarray, labels: Any) -> Evidence:
@@ -418,9 +423,13 @@ class LatentMixture(
             return self.vae_.sample_posterior(X, seed)
         return self.vae_.transform(X)
 
-    def _landscape(self, X: Rows) -> Landscape:
-        means = self.vae_.transform(X)
+    def landscape_at(self, means: np.ndarray) -> Landscape:
+        """Return what the mixture says of rows, from their posterior means (N, L)."""
+        check_is_fitted(self, "mixture_")
         return landscape_of(self.mixture_._answers(means), means)
+
+    def _landscape(self, X: Rows) -> Landscape:
+        return self.landscape_at(self.vae_.transform(X))
 
     def _responsibilities(self, X: np.ndarray) -> np.ndarray:
         return self.vae_.of_means(X, self.mixture_.predict_proba)

@@ -70,11 +70,15 @@ class QueryMixin:
                 f"n={n} rows are asked for but only {n_free} of the {len(X)} rows of X have no "
                 "label. Give more rows, or ask for fewer."
             )
-        landscape = self._landscape(X)
+        chosen: np.ndarray = self.query_in(self._landscape(X), labelled, int(n))
+        return chosen
+
+    def query_in(self: Any, landscape: Landscape, labelled: np.ndarray, n: int) -> np.ndarray:
+        """Return what `query` does, from what the mixture says of rows; `labelled` is (N,) bool."""
         proba = landscape.responsibilities
         if hasattr(self, "classes_"):
             proba = self.class_proba_of(proba).astype(np.float64)
-        return queried(landscape, doubt_of(proba), labelled, int(n))
+        return queried(landscape, doubt_of(proba), labelled, n)
 
 
 def landscape_of(answers: Any, places: np.ndarray) -> Landscape:
