@@ -127,31 +127,41 @@ def read_label_rows(path: str | Path, row_ids: Sequence[str] | None, n_rows: int
         If it names an unknown row, gives one row two labels, or holds no label at all.
     """
     path = Path(path)
-    row_of = _RowFinder(row_ids, n_rows)
-    names: list[str | None] = [None] * n_rows
-    first_line: dict[int, int] = {}
     with open_csv(path) as lines:
-        for line, cells in lines:
-            if not first_line and _is_header(cells, row_of):
-                continue
-            key, label = _two_cells(cells, line, path)
-            row = row_of(key)
-            if row is None:
-                raise InputError(
-                    f"{path}, line {line}: {key!r} is no row of the data. Expected "
-                    f"{row_of.expected}."
-                )
-            if label and names[row] and names[row] != label:
-                raise InputError(
-                    f"{path}, line {line}: {key!r} is labelled {label!r}, but {names[row]!r} in "
-                    f"line {first_line[row]}. Expected one label a row; remove one of the two."
-                )
-            if label:
-                names[row] = label
-            first_line.setdefault(row, line)
-    if not any(names):
-        raise InputError(f"{path} holds no label. Expected lines of row or file name and label.")
-    return encode_names(names)
+        found = label_lines(lines, str(path), row_ids, n_rows)
+    return encode_names(found.get(row) for row in range(n_rows))
+
+
+def label_lines(
+    lines: Iterable[tuple[int, list[str]]], source: str, row_ids: Sequence[str] | None, n_rows: int
+) -> dict[int, str]:
+    """Return the label of each row that has one, from numbered lines of cells.
+
+    `source` is for messages; all else, and what is raised, as in `read_label_rows`.
+    """
+    row_of = _RowFinder(row_ids, n_rows)
+    names: dict[int, str] = {}
+    first_line: dict[int, int] = {}
+    for line, cells in lines:
+        if not first_line and _is_header(cells, row_of):
+            continue
+        key, label = _two_cells(cells, line, source)
+        row = row_of(key)
+        if row is None:
+            raise InputError(
+                f"{source}, line {line}: {key!r} is no row of the data. Expected {row_of.expected}."
+            )
+        if label and names.get(row, label) != label:
+            raise InputError(
+                f"{source}, line {line}: {key!r} is labelled {label!r}, but {names[row]!r} in "
+                f"line {first_line[row]}. Expected one label a row; remove one of the two."
+            )
+        if label:
+            names[row] = label
+        first_line.setdefault(row, line)
+    if not names:
+        raise InputError(f"{source} holds no label. Expected lines of row or file name and label.")
+    return names
 
 
 class _RowFinder:
@@ -185,12 +195,12 @@ def _is_header(cells: list[str], row_of: _RowFinder) -> bool:
     return usual and row_of(key) is None
 
 
-def _two_cells(cells: list[str], line: int, path: Path) -> tuple[str, str]:
+def _two_cells(cells: list[str], line: int, source: str) -> tuple[str, str]:
     # A line of one cell is a row somebody has not labelled yet.
     if len(cells) not in (1, 2):
         raise InputError(
-            f"{path}, line {line} has {len(cells)} cells. Expected two: a row number or file name, "
-            "and a label (quote one that holds a comma)."
+            f"{source}, line {line} has {len(cells)} cells. Expected two: a row number or file "
+            "name, and a label (quote one that holds a comma)."
         )
     return cells[0], cells[1] if len(cells) == 2 else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,9 @@ _COLOUR_MODES: Final = {"P", "RGB", "CMYK", "YCbCr", "LAB", "HSV"}
 _TURNED: Final = 0x0112  # the EXIF tag that says how the camera was held
 
 
-def read_pixels(path: Path, *, size: int | None, channels: int | None) -> np.ndarray:
+def read_pixels(
+    path: Path, *, size: int | None, channels: int | None, content: bytes | None = None
+) -> np.ndarray:
     """Return an image as uint8, (H, W) if grey and (H, W, 3) if RGB.
 
     Parameters
@@ -43,6 +46,8 @@ def read_pixels(path: Path, *, size: int | None, channels: int | None) -> np.nda
         Scale and crop (about the centre) to a square of that side.
     channels : {1, 3} or None
         Convert to grey or RGB, with white behind whatever is transparent.
+    content : bytes, optional
+        The file's, where it is not on disk: the path is then what it is called.
 
     Raises
     ------
@@ -50,7 +55,8 @@ def read_pixels(path: Path, *, size: int | None, channels: int | None) -> np.nda
         If the file is damaged, no such image, or has more than 100 million pixels; or if it
         has transparency or more than 8 bits and no `channels` asked for its conversion.
     """
-    with _one_error(path), Image.open(path, formats=tuple(set(FORMATS.values()))) as image:
+    file = path if content is None else io.BytesIO(content)
+    with _one_error(path), Image.open(file, formats=tuple(set(FORMATS.values()))) as image:
         _check_size(image, path)
         if size is not None:
             # JPEG can decode at 1/2, 1/4 or 1/8 of its size; twice the wanted is enough.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,11 @@ def open_csv(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
         raise FormatError(f"{path} is no CSV: {error}. Expected cells parted by commas.") from error
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield what `open_csv` does, of text that is in memory."""
+    return _lines(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 
 def _lines(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
