@@ -8,10 +8,17 @@ from typing import Any
 
 from latentmix.data import Dataset, Rows, load
 from latentmix.data.loading import titles_in
-from latentmix.errors import InputError, IntegrityError, RecipeError
+from latentmix.errors import (
+    FormatError,
+    InputError,
+    IntegrityError,
+    MissingError,
+    RecipeError,
+)
 from latentmix.estimators import LatentMixture
 from latentmix.estimators.store import read_model
 from latentmix.runs.recipe import Recipe, recipe_of
+from latentmix.runs.request import sha256_of
 from latentmix.storage.manifest import Sealed, open_sealed
 
 
@@ -91,6 +98,17 @@ def read_data(run: OpenRun, name_or_path: str) -> Dataset:
             options[name] = None
     held = {title: said for title, said in run.columns.items() if title in titles}
     return load(name_or_path, **{**options, "columns": held or None})
+
+
+def own_data(run: OpenRun) -> Dataset | None:
+    """Return the data the run was trained on, None if they are no longer where they were."""
+    source = run.request.get("source") or {}
+    try:
+        dataset = read_data(run, source["data"])
+    except (KeyError, InputError, MissingError, FormatError):
+        return None
+    as_they_were = sha256_of(dataset.X) == run.request["data"]["sha256"]
+    return dataset if as_they_were else None
 
 
 def rows_for(run: OpenRun, dataset: Dataset) -> Rows:

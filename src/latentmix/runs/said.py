@@ -1,0 +1,317 @@
+"""What a person has said of a run's rows and clusters, and what follows from it.
+
+All that is said goes into p(y|k): a label is a labelled row, the name of a cluster is that of all
+its rows. A cluster is one component or, merged, several: p of it is the sum of theirs. So a name
+changes no density, no draw and no other cluster, and what follows is two matrix products away.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from latentmix.data.labels import encode_names
+from latentmix.estimators import GaussianMixture, LatentMixture
+from latentmix.estimators.naming import REACHED, Evidence
+from latentmix.models.blocks import blocks
+from latentmix.runs.opened import OpenRun
+from latentmix.runs.parts import PARTS, ROWS_PER_ANSWER, Parts, read_latents
+
+# An answer of such a probability is called sure.
+SURE: Final = 0.9
+
+
+class Rows:
+    """All rows of a run in their order: where they lie, their part, and what was known of them.
+
+    Attributes
+    ----------
+    means : (N, L)
+        Posterior means.
+    train : (n, L)
+        What the mixture was fitted to.
+    part : (N,) of int
+        Which of `PARTS` each belongs to.
+    known : Labels
+        What the data call them.
+    naming : (M,) of int
+        The rows whose known label named the run's components.
+    ids : list of str, or None
+        What they are called, where that is no number.
+    """
+
+    def __init__(self, run: OpenRun) -> None:
+        latents, split = read_latents(run.sealed)
+        n_rows = run.request["data"]["shape"][0]
+        names, ids = [""] * n_rows, [""] * n_rows
+        for row in run.sealed.csv("rows.csv"):
+            names[int(row["row"])], ids[int(row["row"])] = row["known_label"], row["id"]
+        self.known = encode_names(names)
+        self.ids = ids if run.request["data"]["has_ids"] else None
+        self.means = np.zeros((n_rows, latents.z.shape[1]), np.float32)
+        self.part = np.zeros(n_rows, np.uint8)
+        parts = _as_named(run, Parts(split, self.known, self.ids))
+        for number, part in enumerate(PARTS):
+            self.means[parts.numbers(part)] = latents.means[part]
+            self.part[parts.numbers(part)] = number
+        self.train = latents.train(run.model.latents)
+        self.naming = _naming_rows(parts)
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+def _as_named(run: OpenRun, parts: Parts) -> Parts:
+    """Return the parts with those labels shown that the run was named by."""
+    named_by = run.sealed.json("metrics.json")["naming"]["rows"]
+    if parts.n_naming() != named_by and run.recipe.labels.n_rows is not None:
+        return parts.showing(run.recipe.labels.n_rows, run.request["seed"])
+    return parts
+
+
+def _naming_rows(parts: Parts) -> np.ndarray:
+    rows = [parts.numbers(part)[parts.shown_names(part) != ""] for part in parts.naming_parts()]
+    return np.concatenate(rows)
+
+
+class Seen(NamedTuple):
+    """What a mixture says of all rows: p(k|x), (N, K), and log p(z), (N,)."""
+
+    responsibilities: np.ndarray
+    log_density: np.ndarray
+
+
+@dataclass(frozen=True)
+class Said:
+    """All that was said so far.
+
+    Attributes
+    ----------
+    mixture : GaussianMixture
+    cluster_of : tuple of int
+        The cluster of each component: the lowest component in it gives the number.
+    names : mapping
+        Of clusters.
+    labels : mapping
+        Of rows.
+    own : bool
+        Whether the labels that the run was named by count.
+    """
+
+    mixture: GaussianMixture
+    cluster_of: tuple[int, ...]
+    names: Mapping[int, str] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    own: bool = True
+
+    @property
+    def clusters(self) -> list[int]:
+        """The clusters there are."""
+        return sorted(set(self.cluster_of))
+
+    @property
+    def n_said(self) -> int:
+        """How many names were given, of rows and of clusters."""
+        return len(self.names) + len(self.labels)
+
+    def members(self, cluster: int) -> list[int]:
+        """Return a cluster's components."""
+        return [k for k, number in enumerate(self.cluster_of) if number == cluster]
+
+
+class Found(NamedTuple):
+    """What follows for every row.
+
+    Attributes
+    ----------
+    clusters : (N,) of int
+    cluster_probabilities : (N,)
+        p of the row's own cluster.
+    classes : (N,) of int
+        Index into `names`, -1 if the cluster has no name; of rows labelled here their label.
+    probabilities : (N,)
+        p(y|x) of the most probable class, 0 without a name, 1 of rows labelled here.
+    names : list of str
+        The classes.
+    """
+
+    clusters: np.ndarray
+    cluster_probabilities: np.ndarray
+    classes: np.ndarray
+    probabilities: np.ndarray
+    names: list[str]
+
+
+class State:
+    """What was said, and what follows from it: worked out when it is asked for, and kept."""
+
+    def __init__(self, run: OpenRun, rows: Rows, said: Said, seen: Seen | None = None) -> None:
+        self.said, self.seen = said, seen or _seen(said.mixture, rows.means)
+        self._run, self._rows = run, rows
+
+    @cached_property
+    def model(self) -> LatentMixture:
+        """The run's model with this mixture and these names."""
+        model = self._run.model.of_mixture(self.said.mixture)
+        evidence = self._evidence()
+        if evidence is None:
+            return model
+        with warnings.catch_warnings():
+            # Components that no label reached are shown as such.
+            warnings.simplefilter("ignore", UserWarning)
+            model.name_by(evidence)
+        if self.said.own:
+            # Names given here are few beside those that it was calibrated with.
+            model.temperature_ = getattr(self._run.model, "temperature_", 1.0)
+        return model
+
+    @cached_property
+    def found(self) -> Found:
+        """What follows for every row."""
+        model, said = self.model, self.said
+        names = [str(name) for name in getattr(model, "classes_", [])]
+        answers = [
+            self._answered(self.seen.responsibilities[block])
+            for block in blocks(len(self._rows), ROWS_PER_ANSWER)
+        ]
+        clusters, own, classes, probabilities = (
+            np.concatenate(each) for each in zip(*answers, strict=True)
+        )
+        if said.labels:
+            index = {name: number for number, name in enumerate(names)}
+            rows = np.fromiter(said.labels, np.int64)
+            classes[rows] = [index[name] for name in said.labels.values()]
+            probabilities[rows] = 1.0
+        return Found(clusters, own, classes, probabilities, names)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The figures: clusters, accuracy on labelled test rows, share of rows with a name."""
+        found, said = self.found, self.said
+        return {
+            "clusters": sorted(map(self._cluster, said.clusters), key=lambda line: -line["rows"]),
+            "classes": found.names,
+            "n_said": said.n_said,
+            "own": said.own,
+            "named": float((found.classes >= 0).mean()),
+            "sure": float((found.probabilities >= SURE).mean()),
+            "accuracy": self.accuracy,
+            "judged": int(self._judged.sum()),
+        }
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """Share of labelled test rows whose class is right; none is right without a name.
+
+        None if there are no such rows.
+        """
+        known, judged = self._rows.known, self._judged
+        if not judged.any():
+            return None
+        _, _, classes, _ = self._answered(self.seen.responsibilities[judged])
+        true = np.array(known.class_names)[known.labels[judged]]
+        names = np.array([*map(str, getattr(self.model, "classes_", [])), ""])
+        return float(np.mean(names[classes] == true))
+
+    def forget(self) -> None:
+        """Let go of what is large, and is worked out anew when it is asked for."""
+        for name in ("found", "record"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def _judged(self) -> np.ndarray:
+        """Labelled test rows, but for those that were labelled here, (N,) of bool."""
+        judged: np.ndarray = (self._rows.part == PARTS.index("test")) & (
+            self._rows.known.labels >= 0
+        )
+        judged[np.fromiter(self.said.labels, np.int64, len(self.said.labels))] = False
+        return judged
+
+    def _evidence(self) -> Evidence | None:
+        """Return all that names components: known labels, labels given, and clusters' names."""
+        said, known = self.said, self._rows.known
+        names: dict[int, str] = {}
+        if said.own:
+            of_rows = known.labels[self._rows.naming]
+            names = {
+                row: known.class_names[label]
+                for row, label in zip(self._rows.naming.tolist(), of_rows.tolist(), strict=True)
+            }
+        names.update(said.labels)
+        if not names and not said.names:
+            return None
+        classes = encode_names([*names.values(), *said.names.values()]).class_names
+        index = {name: number for number, name in enumerate(classes)}
+        rows = np.fromiter(names, np.int64, len(names))
+        counts = np.zeros((len(said.cluster_of), len(classes)))
+        sizes = np.bincount(
+            self.seen.responsibilities.argmax(axis=1), minlength=len(said.cluster_of)
+        )
+        for cluster, name in said.names.items():
+            members = said.members(cluster)
+            # One row at least: a component that is nowhere first has its name all the same.
+            counts[members, index[name]] = np.maximum(sizes[members], 1)
+        return Evidence(
+            self.seen.responsibilities[rows],
+            np.fromiter((index[name] for name in names.values()), np.int64, len(names)),
+            np.array(classes),
+            rows,
+            counts,
+        )
+
+    @cached_property
+    def _named(self) -> set[int]:
+        """The clusters that some label reached."""
+        if not hasattr(self.model, "classes_"):
+            return set()
+        labelled, said = self.model.labelled_rows_, self.said
+        return {k for k in said.clusters if labelled[said.members(k)].sum() >= REACHED}
+
+    def _answered(self, responsibilities: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return of rows with p(k|x), (n, K), the first four of `Found`."""
+        clusters = np.array(self.said.clusters)
+        of_components = (np.array(self.said.cluster_of)[:, None] == clusters).astype(np.float32)
+        of_clusters = responsibilities @ of_components
+        place, own = of_clusters.argmax(axis=1), of_clusters.max(axis=1)
+        classes, probabilities = np.full(len(place), -1), np.zeros(len(place), np.float32)
+        named = np.isin(clusters, list(self._named))[place]
+        if named.any():
+            proba = self.model.class_proba_of(responsibilities[named])
+            classes[named], probabilities[named] = proba.argmax(axis=1), proba.max(axis=1)
+        return clusters[place], own, classes, probabilities
+
+    def _cluster(self, cluster: int) -> dict[str, Any]:
+        """Return a line of the list of clusters."""
+        found, known = self.found, self._rows.known
+        own = found.clusters == cluster
+        n_rows = int(own.sum())
+        labels = known.labels[own]
+        labels = labels[labels >= 0]
+        members = self.said.members(cluster)
+        name = ""
+        if cluster in self._named:
+            weights = self.said.mixture.weights_[members]
+            name = found.names[int(np.argmax(weights @ self.model.class_probs_[members]))]
+        return {
+            "cluster": cluster,
+            "components": members,
+            "rows": n_rows,
+            "confidence": float(found.cluster_probabilities[own].mean()) if n_rows else None,
+            "purity": float(np.bincount(labels).max() / len(labels)) if len(labels) else None,
+            "name": name,
+            "given": cluster in self.said.names,
+        }
+
+
+def _seen(mixture: GaussianMixture, means: np.ndarray) -> Seen:
+    responsibilities = np.empty((len(means), mixture.n_components_), np.float32)
+    log_density = np.empty(len(means), np.float32)
+    for block in blocks(len(means), ROWS_PER_ANSWER):
+        responsibilities[block] = mixture.predict_proba(means[block])
+        log_density[block] = mixture.score_samples(means[block])
+    return Seen(responsibilities, log_density)
