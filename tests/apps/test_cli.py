@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentmix.apps import cli as command_line
 from latentmix.apps.cli import EXIT_CODES, cli
 from latentmix.errors import LatentmixError
 from latentmix.runs.predict import COLUMNS
@@ -366,7 +365,7 @@ def test_outside_of_training_a_signal_has_its_code_too(latentmix, monkeypatch, s
         stop()
 
     monkeypatch.setitem(cli.commands, "wait", cli.commands.pop("wait"))
-    before = signal.signal(signal.SIGTERM, command_line._terminate)
+    before = signal.signal(signal.SIGTERM, signals.terminate)
     try:
         assert latentmix("wait")[0] == code
     finally:
@@ -379,9 +378,9 @@ def test_a_signal_that_falls_into_a_callback_of_the_collector_is_not_lost(monkey
         gc.callbacks.remove(call_back)
         signal.raise_signal(number)
 
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: command_line._terminate}
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signals.terminate}
     before = signal.signal(number, handlers[number])
-    monkeypatch.setattr(sys, "unraisablehook", command_line._interrupt_again)
+    monkeypatch.setattr(sys, "unraisablehook", signals.interrupt_again)
     gc.callbacks.append(call_back)
     try:
         gc.collect()
@@ -389,4 +388,4 @@ def test_a_signal_that_falls_into_a_callback_of_the_collector_is_not_lost(monkey
             time.sleep(30)
     finally:
         signal.signal(number, before)
-    assert command_line._is_sigterm(stop.value) == (number == signal.SIGTERM)
+    assert signals.is_sigterm(stop.value) == (number == signal.SIGTERM)

@@ -16,8 +16,6 @@ from latentmix import load, plots
 from latentmix.apps import report
 from latentmix.errors import MissingError
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
 
 @pytest.fixture(scope="module")
 def page(run_folder):
@@ -195,39 +193,33 @@ def test_no_page_is_made_of_what_is_no_run_folder(latentmix, run_folder, tmp_pat
     assert (damaged / "report.html").read_bytes() == before
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-def test_a_point_dragged_in_a_browser_is_decoded(run_folder):
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_a_point_dragged_in_a_browser_is_decoded(run_folder, watched, colours):
     """No console message, no request, the image follows the mouse and the arrow keys."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="extra [browser]")
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
-        said, asked = [], []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((run_folder / "report.html").as_uri())
+    seen = watched(viewport={"width": 1300, "height": 900}, color_scheme=colours)
+    page = seen.page
+    page.goto((run_folder / "report.html").as_uri())
 
-        def pixels():
-            page.wait_for_timeout(100)
-            return page.evaluate("document.getElementById('image').toDataURL()")
+    def pixels():
+        page.wait_for_timeout(100)
+        return page.evaluate("document.getElementById('image').toDataURL()")
 
-        box = page.locator("#map").bounding_box()
-        seen = {pixels()}
-        page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
-        page.mouse.down()
-        page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=4)
-        seen.add(pixels())
-        page.mouse.up()
-        page.locator("#map").focus()
-        for _ in range(8):
-            page.keyboard.press("Shift+ArrowLeft")
-        seen.add(pixels())
-        assert len(seen) == 3
-        assert "Nearest row: " in page.locator("#place").inner_text()
-        assert said == []
-        assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
-        browser.close()
+    box = page.locator("#map").bounding_box()
+    images = {pixels()}
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=4)
+    images.add(pixels())
+    page.mouse.up()
+    page.locator("#map").focus()
+    for _ in range(8):
+        page.keyboard.press("Shift+ArrowLeft")
+    images.add(pixels())
+    assert len(images) == 3
+    assert "Nearest row: " in page.locator("#place").inner_text()
+    assert seen.serious() == []
+    assert seen.said == []
+    assert [url for url in seen.asked if not url.startswith(("data:", "file:"))] == []
 
 
 def test_pictures_are_axes_for_a_paper(run_folder, tmp_path):

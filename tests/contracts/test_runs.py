@@ -113,6 +113,14 @@ def test_three_shapes_are_found_and_named(finished):
         )
 
 
+def test_no_further_mixture_is_fitted_where_none_is_asked_for(carry_out, tmp_path):
+    metrics = carry_out(tmp_path / "run", "report.n_components=[]")
+    assert [(score["n_components"], score["latents"]) for score in metrics["scores"]] == [
+        (3, "z"),
+        (3, "mean"),
+    ]
+
+
 def test_every_mixture_of_the_report_is_scored(carry_out, tmp_path):
     metrics = carry_out(tmp_path / "run", "report.n_components=[2, 3]")
     for part in ("scores", "validation_scores"):

@@ -11,17 +11,16 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
 from latentmix import __version__
+from latentmix.apps.signals import interrupt_again, is_sigterm, left_by_ctrl_c, terminate
 from latentmix.errors import (
     InputError,
     IntegrityError,
@@ -186,11 +185,22 @@ def serve(run_folder: Path, port: int, host: str) -> None:
     click.echo(f"Reading {run_folder}")
     from latentmix.apps.web import serve_run  # noqa: PLC0415
 
-    try:
+    with left_by_ctrl_c():
         serve_run(run_folder, host, port, click.echo)
-    except KeyboardInterrupt as stop:
-        if _is_sigterm(stop):
-            raise
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=Path)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="[default: a free one]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: all networks.")
+@click.option("--no-browser", is_flag=True, help="Print the link, and open nothing.")
+def explore(run_folder: Path, port: int, host: str, *, no_browser: bool) -> None:
+    """Show RUN in the browser: a map of its rows, clusters to name, rows worth a label."""
+    click.echo(f"Reading {run_folder}")
+    from latentmix.apps.explorer import explore_run  # noqa: PLC0415
+
+    with left_by_ctrl_c():
+        explore_run(run_folder, host, port, click.echo, open_browser=not no_browser)
 
 
 @cli.command()
@@ -200,12 +210,8 @@ def watch(run_folder: Path, once: bool) -> None:
     """Follow RUN, which another process is working on, until it ends or Ctrl-C."""
     from latentmix.apps.watch import watch_run  # noqa: PLC0415
 
-    try:
+    with left_by_ctrl_c():
         watch_run(run_folder, once=once)
-    except KeyboardInterrupt as stop:
-        # Ctrl-C is how one leaves; the run goes on.
-        if _is_sigterm(stop):
-            raise
 
 
 @cli.command()
@@ -387,8 +393,8 @@ def datasets() -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit with the code of what happened."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.unraisablehook = _interrupt_again
+    signal.signal(signal.SIGTERM, terminate)
+    sys.unraisablehook = interrupt_again
     code = guarded(lambda: cli.main(prog_name="latentmix", standalone_mode=False))
     # All is done: raised among what libraries do at the very end, it would only be printed.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -405,7 +411,7 @@ def guarded(command: Callable[[], Any]) -> int:
     except LatentmixError as error:
         return _fail(str(error), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
     except (KeyboardInterrupt, click.Abort) as stop:
-        return _fail("Stopped.", TERMINATED if _is_sigterm(stop) else INTERRUPTED)
+        return _fail("Stopped.", TERMINATED if is_sigterm(stop) else INTERRUPTED)
     except OSError as error:
         return _fail(f"{error.filename or 'A file'}: {error.strerror or error}.", 74)
     except MemoryError:
@@ -422,31 +428,6 @@ def _usage_text(error: click.ClickException) -> str:
 def _fail(message: str, code: int) -> int:
     click.echo(f"latentmix: {' '.join(message.split())}", err=True)
     return code
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM as Ctrl-C, which says by its argument what it is."""
-    raise KeyboardInterrupt(signal.Signals(number).name)
-
-
-def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
-    """Send a signal once more whose KeyboardInterrupt fell where nothing can be raised.
-
-    JAX has the garbage collector call it back, some times a second.
-    """
-    if not isinstance(lost.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(lost)
-        return
-    number = signal.SIGTERM if _is_sigterm(lost.exc_value) else signal.SIGINT
-    again = threading.Timer(0.05, signal.raise_signal, (number,))
-    again.daemon = True
-    again.start()
-
-
-def _is_sigterm(stop: BaseException) -> bool:
-    """Tell SIGTERM from Ctrl-C; click turns both into an Abort, whose cause they are."""
-    interrupt = stop.__cause__ if isinstance(stop, click.Abort) else stop
-    return isinstance(interrupt, KeyboardInterrupt) and interrupt.args == ("SIGTERM",)
 
 
 def _refuse_beside_resume() -> None:

@@ -144,7 +144,7 @@ def split_rows(request: Request) -> Parts:
             f"{dataset.source} has no test rows in its split. Expected at least one, to be scored."
         )
     asked = n_components_of(request)
-    most = max(1 if asked == AUTO else asked, *recipe.report.n_components)
+    most = max([1 if asked == AUTO else asked, *recipe.report.n_components])
     if len(parts.split.train) < most:
         raise InputError(
             f"n_components={most} is above the {len(parts.split.train)} training rows of "

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from latentmix.errors import ParameterError
 from latentmix.runs.opened import open_run
+
+if TYPE_CHECKING:
+    from latentmix.apps.web.guards import Guarded
 
 
 def serve_run(folder: Path, host: str, port: int, say: Callable[[str], object]) -> None:
@@ -19,19 +24,38 @@ def serve_run(folder: Path, host: str, port: int, say: Callable[[str], object]) 
     MissingError, IntegrityError
         As `open_run`.
     """
-    try:
+
+    def announce(guarded: Guarded) -> None:
+        say(f"Serving {guarded.address}, described in {guarded.address}openapi.json")
+        say(f"Send Authorization: Bearer {guarded.token}")
+        say("and with a POST X-Latentmix: 1, too. Ctrl-C ends it.")
+
+    with extra_needed():
         from latentmix.apps.web.api import api_of  # noqa: PLC0415
-        from latentmix.apps.web.connections import bound_socket, serve  # noqa: PLC0415
-        from latentmix.apps.web.guards import Guarded  # noqa: PLC0415
+    serve_app(api_of(open_run(folder)), host, port, announce)
+
+
+@contextmanager
+def extra_needed() -> Iterator[None]:
+    """Say of what cannot be imported which extra brings it."""
+    try:
+        yield
     except ImportError as error:
         raise ParameterError(
             f"A server needs {error.name}, which is not installed. Install the extra: "
             "pip install 'latentmix[explore]'."
         ) from error
-    run = open_run(folder)
+
+
+def serve_app(app: Any, host: str, port: int, announce: Callable[[Guarded], object]) -> None:
+    """Let an application answer behind the guards until a signal comes.
+
+    `announce` is called once callers are answered; or before, and they wait.
+    """
+    from latentmix.apps.web.connections import bound_socket, serve  # noqa: PLC0415
+    from latentmix.apps.web.guards import Guarded  # noqa: PLC0415
+
     with bound_socket(host, port) as listening:
-        guarded = Guarded(api_of(run), host, listening.getsockname()[1])
-        say(f"Serving {guarded.address}, described in {guarded.address}openapi.json")
-        say(f"Send Authorization: Bearer {guarded.token}")
-        say("and with a POST X-Latentmix: 1, too. Ctrl-C ends it.")
+        guarded = Guarded(app, host, listening.getsockname()[1])
+        announce(guarded)
         serve(guarded, listening)

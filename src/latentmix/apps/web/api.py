@@ -152,7 +152,7 @@ def api_of(run: OpenRun) -> FastAPI:
         version=__version__,
         docs_url=None,  # they are fetched from elsewhere
         redoc_url=None,
-        exception_handlers={LatentmixError: _refused, RequestValidationError: _not_understood},
+        exception_handlers={LatentmixError: refused, RequestValidationError: not_understood},
     )
     answering = _Answering(run)
     app.get("/")(answering.about)
@@ -163,11 +163,13 @@ def api_of(run: OpenRun) -> FastAPI:
     return app
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
+async def refused(request: Request, error: Exception) -> JSONResponse:
+    """Answer with the sentence of an error."""
     return JSONResponse({"error": str(error)}, 422)
 
 
-async def _not_understood(request: Request, error: Exception) -> JSONResponse:
+async def not_understood(request: Request, error: Exception) -> JSONResponse:
+    """Answer with a sentence on what was asked in another form than is described."""
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
