@@ -43,13 +43,15 @@ def run(folder):
 def test_all_rows_are_told_in_columns(explorer, run):
     about = explorer.of("/about")
     assert (about["rows"], about["image_shape"], about["shown"]) == (120, [8, 8], "data")
-    fixed, columns = explorer.of("/fixed"), explorer.of("/columns")
+    fixed, of_clusters, of_classes = (
+        explorer.of(path) for path in ("/fixed", "/clusters", "/classes")
+    )
     known, part = np.frombuffer(fixed[:240], "<u2"), np.frombuffer(fixed[240:], np.uint8)
     rows = sorted(run.sealed.csv("rows.csv"), key=lambda row: int(row["row"]))
     assert [about["known"][k] for k in known] == [row["known_label"] for row in rows]
     assert [about["parts"][k] for k in part] == [row["part"] for row in rows]
-    clusters, classes = np.frombuffer(columns[:480], "<u2").reshape(2, 120)
-    sure, density = np.frombuffer(columns[480:], np.uint8).reshape(2, 120)
+    clusters, classes = (np.frombuffer(c[:240], "<u2") for c in (of_clusters, of_classes))
+    density, sure = (np.frombuffer(c[240:], np.uint8) for c in (of_clusters, of_classes))
     names = explorer.of("/state")["classes"]
     assert clusters.tolist() == [int(row["cluster"]) for row in rows]
     assert [names[k] for k in classes] == [row["label"] for row in rows]
@@ -88,7 +90,7 @@ def test_a_row_is_shown_with_all_that_is_known_of_it(explorer, shapes, run):
 def test_clusters_have_galleries_and_draws(explorer):
     line = explorer.of("/state")["clusters"][0]
     gallery = explorer.of(f"/gallery/{line['cluster']}")
-    clusters = np.frombuffer(explorer.of("/columns")[:240], "<u2")
+    clusters = np.frombuffer(explorer.of("/clusters")[:240], "<u2")
     for rows in gallery.values():
         assert len(rows) == 12
         assert (clusters[rows] == line["cluster"]).all()

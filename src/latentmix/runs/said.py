@@ -8,19 +8,22 @@ changes no density, no draw and no other cluster, and what follows is two matrix
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from latentmix.data.labels import encode_names
+from latentmix.data.labels import Labels, encode_names
 from latentmix.estimators import GaussianMixture, LatentMixture
 from latentmix.estimators.naming import REACHED, Evidence
+from latentmix.metrics import contingency_table, purity_per_component
 from latentmix.models.blocks import blocks
 from latentmix.runs.opened import OpenRun
 from latentmix.runs.parts import PARTS, ROWS_PER_ANSWER, Parts, read_latents
+from latentmix.storage.files import null_where_not_finite
 
 # An answer of such a probability is called sure.
 SURE: Final = 0.9
@@ -80,10 +83,43 @@ def _naming_rows(parts: Parts) -> np.ndarray:
 
 
 class Seen(NamedTuple):
-    """What a mixture says of all rows: p(k|x), (N, K), and log p(z), (N,)."""
+    """What a mixture says of all rows: p(k|x), (N, K), and log p(z), (N,).
+
+    `ranks`, (N,), is the share of rows that are less dense, and `sizes`, (K,), how many rows each
+    component is most probable for.
+    """
 
     responsibilities: np.ndarray
     log_density: np.ndarray
+    ranks: np.ndarray
+    sizes: np.ndarray
+
+
+class Grouped(NamedTuple):
+    """Which cluster each row is in.
+
+    Attributes
+    ----------
+    number : int
+        Of this grouping: others have other numbers.
+    clusters : (G,) of int
+        The clusters' numbers.
+    places : (N,) of int
+        Of each row's cluster among them.
+    probabilities : (N,)
+        p of that cluster.
+    sizes, confidences, purities : (G,)
+        Of each cluster the number of rows, the mean probability, and the share of its known labels
+        that are of one class; NaN of no rows or labels.
+    """
+
+    number: int
+    clusters: np.ndarray
+    places: np.ndarray
+    probabilities: np.ndarray
+    sizes: np.ndarray
+    confidences: np.ndarray
+    purities: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -150,9 +186,17 @@ class Found(NamedTuple):
 class State:
     """What was said, and what follows from it: worked out when it is asked for, and kept."""
 
-    def __init__(self, run: OpenRun, rows: Rows, said: Said, seen: Seen | None = None) -> None:
-        self.said, self.seen = said, seen or _seen(said.mixture, rows.means)
-        self._run, self._rows = run, rows
+    def __init__(self, run: OpenRun, rows: Rows, said: Said, before: State | None = None) -> None:
+        self.said, self._run, self._rows = said, run, rows
+        # Names leave the clusters as they are, and merging what the mixture says.
+        if before is None or before.said.mixture is not said.mixture:
+            before = None
+        self.seen: Seen = before.seen if before else _seen(said.mixture, rows.means)
+        if before is None or before.said.cluster_of != said.cluster_of:
+            before = None
+        self.grouped: Grouped = (
+            before.grouped if before else _grouped(self.seen, said.cluster_of, rows.known)
+        )
 
     @cached_property
     def model(self) -> LatentMixture:
@@ -173,28 +217,27 @@ class State:
     @cached_property
     def found(self) -> Found:
         """What follows for every row."""
-        model, said = self.model, self.said
+        model, said, grouped = self.model, self.said, self.grouped
         names = [str(name) for name in getattr(model, "classes_", [])]
-        answers = [
-            self._answered(self.seen.responsibilities[block])
-            for block in blocks(len(self._rows), ROWS_PER_ANSWER)
-        ]
-        clusters, own, classes, probabilities = (
-            np.concatenate(each) for each in zip(*answers, strict=True)
-        )
+        n_rows = len(self._rows)
+        classes, probabilities = np.full(n_rows, -1, np.int32), np.zeros(n_rows, np.float32)
+        for block in blocks(n_rows, ROWS_PER_ANSWER):
+            classes[block], probabilities[block] = self._answered(block)
         if said.labels:
             index = {name: number for number, name in enumerate(names)}
             rows = np.fromiter(said.labels, np.int64)
             classes[rows] = [index[name] for name in said.labels.values()]
             probabilities[rows] = 1.0
-        return Found(clusters, own, classes, probabilities, names)
+        clusters = grouped.clusters[grouped.places]
+        return Found(clusters, grouped.probabilities, classes, probabilities, names)
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """The figures: clusters, accuracy on labelled test rows, share of rows with a name."""
         found, said = self.found, self.said
         return {
-            "clusters": sorted(map(self._cluster, said.clusters), key=lambda line: -line["rows"]),
+            "clusters": self._lines(),
+            "grouping": self.grouped.number,
             "classes": found.names,
             "n_said": said.n_said,
             "own": said.own,
@@ -213,7 +256,7 @@ class State:
         known, judged = self._rows.known, self._judged
         if not judged.any():
             return None
-        _, _, classes, _ = self._answered(self.seen.responsibilities[judged])
+        classes, _ = self._answered(judged)
         true = np.array(known.class_names)[known.labels[judged]]
         names = np.array([*map(str, getattr(self.model, "classes_", [])), ""])
         return float(np.mean(names[classes] == true))
@@ -249,13 +292,10 @@ class State:
         index = {name: number for number, name in enumerate(classes)}
         rows = np.fromiter(names, np.int64, len(names))
         counts = np.zeros((len(said.cluster_of), len(classes)))
-        sizes = np.bincount(
-            self.seen.responsibilities.argmax(axis=1), minlength=len(said.cluster_of)
-        )
         for cluster, name in said.names.items():
             members = said.members(cluster)
             # One row at least: a component that is nowhere first has its name all the same.
-            counts[members, index[name]] = np.maximum(sizes[members], 1)
+            counts[members, index[name]] = np.maximum(self.seen.sizes[members], 1)
         return Evidence(
             self.seen.responsibilities[rows],
             np.fromiter((index[name] for name in names.values()), np.int64, len(names)),
@@ -272,40 +312,40 @@ class State:
         labelled, said = self.model.labelled_rows_, self.said
         return {k for k in said.clusters if labelled[said.members(k)].sum() >= REACHED}
 
-    def _answered(self, responsibilities: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return of rows with p(k|x), (n, K), the first four of `Found`."""
-        clusters = np.array(self.said.clusters)
-        of_components = (np.array(self.said.cluster_of)[:, None] == clusters).astype(np.float32)
-        of_clusters = responsibilities @ of_components
-        place, own = of_clusters.argmax(axis=1), of_clusters.max(axis=1)
-        classes, probabilities = np.full(len(place), -1), np.zeros(len(place), np.float32)
-        named = np.isin(clusters, list(self._named))[place]
-        if named.any():
-            proba = self.model.class_proba_of(responsibilities[named])
-            classes[named], probabilities[named] = proba.argmax(axis=1), proba.max(axis=1)
-        return clusters[place], own, classes, probabilities
+    def _answered(self, rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return class and probability of some rows, -1 and 0 where the cluster has no name."""
+        responsibilities = self.seen.responsibilities[rows]
+        classes = np.full(len(responsibilities), -1)
+        probabilities = np.zeros(len(responsibilities), np.float32)
+        if not self._named:
+            return classes, probabilities
+        named = np.isin(self.grouped.clusters, list(self._named))[self.grouped.places[rows]]
+        proba = self.model.class_proba_of(responsibilities)
+        np.copyto(classes, proba.argmax(axis=1), where=named)
+        np.copyto(probabilities, proba.max(axis=1), where=named, casting="same_kind")
+        return classes, probabilities
 
-    def _cluster(self, cluster: int) -> dict[str, Any]:
-        """Return a line of the list of clusters."""
-        found, known = self.found, self._rows.known
-        own = found.clusters == cluster
-        n_rows = int(own.sum())
-        labels = known.labels[own]
-        labels = labels[labels >= 0]
-        members = self.said.members(cluster)
-        name = ""
-        if cluster in self._named:
-            weights = self.said.mixture.weights_[members]
-            name = found.names[int(np.argmax(weights @ self.model.class_probs_[members]))]
-        return {
-            "cluster": cluster,
-            "components": members,
-            "rows": n_rows,
-            "confidence": float(found.cluster_probabilities[own].mean()) if n_rows else None,
-            "purity": float(np.bincount(labels).max() / len(labels)) if len(labels) else None,
-            "name": name,
-            "given": cluster in self.said.names,
-        }
+    def _lines(self) -> list[dict[str, Any]]:
+        """Return the list of clusters, the largest first."""
+        grouped, said = self.grouped, self.said
+        lines = []
+        for at in np.argsort(-grouped.sizes, kind="stable"):
+            cluster = int(grouped.clusters[at])
+            members, name = said.members(cluster), ""
+            if cluster in self._named:
+                shares = said.mixture.weights_[members] @ self.model.class_probs_[members]
+                name = str(self.model.classes_[int(np.argmax(shares))])
+            line = {
+                "cluster": cluster,
+                "components": members,
+                "rows": int(grouped.sizes[at]),
+                "confidence": float(grouped.confidences[at]),
+                "purity": float(grouped.purities[at]),
+                "name": name,
+                "given": cluster in said.names,
+            }
+            lines.append(null_where_not_finite(line))
+        return lines
 
 
 def _seen(mixture: GaussianMixture, means: np.ndarray) -> Seen:
@@ -314,4 +354,25 @@ def _seen(mixture: GaussianMixture, means: np.ndarray) -> Seen:
     for block in blocks(len(means), ROWS_PER_ANSWER):
         responsibilities[block] = mixture.predict_proba(means[block])
         log_density[block] = mixture.score_samples(means[block])
-    return Seen(responsibilities, log_density)
+    ranks = np.empty(len(means), np.float32)
+    order = np.argsort(log_density, kind="stable")
+    ranks[order] = np.linspace(0, 1, len(means), dtype=np.float32)
+    sizes = np.bincount(responsibilities.argmax(axis=1), minlength=mixture.n_components_)
+    return Seen(responsibilities, log_density, ranks, sizes)
+
+
+def _grouped(seen: Seen, cluster_of: Sequence[int], known: Labels) -> Grouped:
+    clusters = np.unique(cluster_of)
+    of_components = (np.array(cluster_of)[:, None] == clusters).astype(np.float32)
+    n_rows, n_clusters = len(seen.responsibilities), len(clusters)
+    places, own = np.empty(n_rows, np.int32), np.empty(n_rows, np.float32)
+    for block in blocks(n_rows, ROWS_PER_ANSWER):
+        of_clusters = seen.responsibilities[block] @ of_components
+        places[block], own[block] = of_clusters.argmax(axis=1), of_clusters.max(axis=1)
+    sizes = np.bincount(places, minlength=n_clusters)
+    n_classes = max(1, len(known.class_names))
+    table = contingency_table(places, known.labels, n_clusters, n_classes)
+    with np.errstate(invalid="ignore"):
+        confidences = np.bincount(places, own, n_clusters) / sizes
+    number = zlib.crc32(places.tobytes() + repr(clusters).encode())
+    return Grouped(number, clusters, places, own, sizes, confidences, purity_per_component(table))

@@ -132,8 +132,7 @@ class Sitting:
             raise InputError(f"There is nothing to {what}.")
         else:
             said = _after(self.state, action, self.rows)
-            same = said.mixture is self.state.said.mixture
-            state = State(self.run, self.rows, said, self.state.seen if same else None)
+            state = State(self.run, self.rows, said, self.state)
             self._states[self._at + 1 :] = [state]
             self._at += 1
 

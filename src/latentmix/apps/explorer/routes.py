@@ -129,10 +129,15 @@ def explorer_of(views: Views) -> FastAPI:
     def fixed() -> Response:
         return Response(views.fixed(), media_type=BYTES)
 
-    @app.get("/columns")
-    def columns() -> Response:
+    @app.get("/clusters")
+    def clusters() -> Response:
         with turn:
-            return Response(views.columns(), media_type=BYTES)
+            return Response(views.clusters(), media_type=BYTES)
+
+    @app.get("/classes")
+    def classes() -> Response:
+        with turn:
+            return Response(views.classes(), media_type=BYTES)
 
     @app.get("/points")
     def points(axes: str = "pca") -> Response:

@@ -86,23 +86,19 @@ class Views:
         """Return of all rows the known class, uint16 with 65535 for none, then the part, uint8."""
         return _numbers(self.rows.known.labels) + self.rows.part.tobytes()
 
-    def columns(self) -> bytes:
-        """Return of all rows what names decide, one array after the other.
-
-        Cluster and class, uint16 with 65535 for none; then p(y|x), or without a name that of the
-        cluster, and the rank of log p(z) among all rows, uint8 for 0 to 1.
-        """
+    def clusters(self) -> bytes:
+        """Return of all rows the cluster, uint16, then the rank of log p(z), uint8 for 0 to 1."""
         state = self.sitting.state
-        found = state.found
+        return _numbers(state.found.clusters) + _bytes(state.seen.ranks)
+
+    def classes(self) -> bytes:
+        """Return of all rows the class, uint16 with 65535 for none, then p of it, uint8 for 0 to 1.
+
+        Without a name it is p of the cluster.
+        """
+        found = self.sitting.state.found
         sure = np.where(found.classes >= 0, found.probabilities, found.cluster_probabilities)
-        return b"".join(
-            [
-                _numbers(found.clusters),
-                _numbers(found.classes),
-                _bytes(sure),
-                _bytes(_ranks(state)),
-            ]
-        )
+        return _numbers(found.classes) + _bytes(sure)
 
     def points(self, axes: str) -> bytes | None:
         """Return where rows lie: x of all, then y, float32; None while that is worked out.
@@ -172,7 +168,7 @@ class Views:
             "cluster": int(found.clusters[row]),
             "known": rows.known.class_names[label] if label >= 0 else None,
             "given": state.said.labels.get(int(row)),
-            "density": float(_ranks(state)[row]),
+            "density": float(state.seen.ranks[row]),
             "latents": [round(float(value), 4) for value in rows.means[row]],
             "neighbours": [int(other) for other in near if other != row][:NEIGHBOURS],
             **self._answers(state, state.seen.responsibilities[row]),
@@ -376,14 +372,6 @@ class _Embedding:
         import umap  # noqa: PLC0415  # slow to import, and an extra
 
         self._places = umap.UMAP(n_components=2).fit_transform(self._means)
-
-
-def _ranks(state: State) -> np.ndarray:
-    """Return of each row which share of all rows is less dense, in [0, 1]."""
-    density = state.seen.log_density
-    ranks = np.empty(len(density), np.float32)
-    ranks[np.argsort(density, kind="stable")] = np.linspace(0, 1, len(density), dtype=np.float32)
-    return ranks
 
 
 def _numbers(values: np.ndarray) -> bytes:

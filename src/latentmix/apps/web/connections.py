@@ -66,7 +66,9 @@ def bound_socket(host: str, port: int) -> socket.socket:
         If the port is in use, or the address is none of this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Asyncio sends at once on a socket that names its protocol; else small answers wait 40 ms for
+    # the other side to confirm their head.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

@@ -9,10 +9,10 @@ export class App extends EventTarget {
   state = null;
   known = null; // of all rows: class in the data, 65535 for none
   part = null;
-  clusters = null; // of all rows, after each action anew, as are the next three
+  clusters = null; // of all rows, as are the next three; named anew by each action
+  density = null;
   classes = null;
   sure = null;
-  density = null;
   chosenClusters = new Set();
   chosen = null; // mask of chosen rows, null for none
   nChosen = 0;
@@ -53,12 +53,18 @@ export class App extends EventTarget {
   }
 
   async #take(state) {
-    const n = this.about.rows, bytes = await getBytes("/columns");
+    const n = this.about.rows, same = this.state?.grouping === state.grouping;
+    const [classes, clusters] = await Promise.all([
+      getBytes("/classes"),
+      same ? null : getBytes("/clusters"), // names leave clusters as they are
+    ]);
     this.state = state;
-    this.clusters = new Uint16Array(bytes, 0, n);
-    this.classes = new Uint16Array(bytes, 2 * n, n);
-    this.sure = new Uint8Array(bytes, 4 * n, n);
-    this.density = new Uint8Array(bytes, 5 * n, n);
+    this.classes = new Uint16Array(classes, 0, n);
+    this.sure = new Uint8Array(classes, 2 * n, n);
+    if (clusters) {
+      this.clusters = new Uint16Array(clusters, 0, n);
+      this.density = new Uint8Array(clusters, 2 * n, n);
+    }
     const there = new Set(state.clusters.map((line) => line.cluster));
     const gone = [...this.chosenClusters].some((cluster) => !there.has(cluster));
     this.chosenClusters = new Set([...this.chosenClusters].filter((cluster) => there.has(cluster)));

@@ -2,7 +2,6 @@
 // What few there are of (images, ellipses, marks, the lasso) is drawn on top of it.
 
 import { rowsInside, trace } from "./lasso.js";
-import { NO_NAME } from "./palette.js";
 import { DrawList, PAD, Raster, blend, clamp, css, pack } from "./raster.js";
 import { Thumbnails } from "./thumbnails.js";
 
@@ -29,6 +28,7 @@ export class PointMap {
   #list = new DrawList();
   #raster = new Raster();
   #listStale = true;
+  #coloursStale = true;
   #rasterStale = true;
   #frame = 0; // the frame asked for, or 0
   #size = 0; // of dots, in device pixels
@@ -79,18 +79,22 @@ export class PointMap {
   setColours(codes, palette) {
     this.#codes = codes;
     this.#palette = palette;
-    this.#changeList();
+    this.#coloursStale = true;
+    this.#change();
   }
 
   /** Hide the rows whose byte is 0; null shows all. */
   setShown(mask) {
+    if (mask === this.#shown) return;
     this.#shown = mask;
     this.#changeList();
   }
 
   /** Select the rows whose byte is 1, and dim the others; null, or none selected, dims nothing. */
   setSelected(mask) {
-    this.#selected = mask !== null && mask.includes(1) ? mask : null;
+    const selected = mask !== null && mask.includes(1) ? mask : null;
+    if (selected === this.#selected) return;
+    this.#selected = selected;
     this.#changeList();
   }
 
@@ -115,7 +119,8 @@ export class PointMap {
   /** Colours "#rrggbb" of the paper, of lines and text on it, and of rows without a name. */
   setTheme(theme) {
     this.#theme = theme;
-    this.#changeList();
+    this.#coloursStale = true;
+    this.#change();
   }
 
   get stats() {
@@ -223,6 +228,7 @@ export class PointMap {
     this.#frame = 0;
     if (view.width === 0 || view.height === 0) return;
     if (this.#listStale) this.#fillList();
+    if (this.#coloursStale) this.#colour();
     if (this.#rasterStale) this.#fillRaster();
     const paper = this.#paper, { width, height } = this.#canvas;
     paper.putImageData(this.#raster.image, -PAD, -PAD, PAD, PAD, width, height);
@@ -232,16 +238,16 @@ export class PointMap {
   }
 
   #fillList() {
-    const codes = this.#codes, paper = pack(this.#theme.paper);
-    const bright = Uint32Array.from([...this.#palette, this.#theme.dim], pack);
-    const faint = bright.map((colour) => blend(colour, paper, FAINT));
-    const noName = this.#palette.length;
-    const colourOf = (row, dim) => {
-      const code = codes === null ? NO_NAME : codes[row];
-      return (dim ? faint : bright)[code < noName ? code : noName];
-    };
-    this.#list.fill(this.#xs, this.#ys, this.#shown, this.#selected, colourOf);
+    this.#list.fill(this.#xs, this.#ys, this.#shown, this.#selected);
     this.#listStale = false;
+    this.#coloursStale = true;
+  }
+
+  #colour() {
+    const paper = pack(this.#theme.paper);
+    const bright = Uint32Array.from([...this.#palette, this.#theme.dim], pack);
+    this.#list.colour(this.#codes, bright, bright.map((colour) => blend(colour, paper, FAINT)));
+    this.#coloursStale = false;
     this.#rasterStale = true;
   }
 

@@ -41,7 +41,7 @@ export class DrawList {
    * Selected rows come last, on top. The others come in a scattered order: in that of the rows,
    * which may be sorted by class, the last class would hide the rest wherever they overlap.
    */
-  fill(xs, ys, shown, selected, colourOf) {
+  fill(xs, ys, shown, selected) {
     const n = xs.length, stride = strideOf(n);
     if (this.rows?.length !== n) this.resize(n);
     let front = 0, back = n;
@@ -53,11 +53,19 @@ export class DrawList {
       this.rows[at] = row;
       this.xs[at] = xs[row];
       this.ys[at] = ys[row];
-      this.colours[at] = colourOf(row, dim);
     }
-    for (const part of [this.rows, this.xs, this.ys, this.colours]) part.copyWithin(front, back);
+    for (const part of [this.rows, this.xs, this.ys]) part.copyWithin(front, back);
     this.count = front + n - back;
     this.selectedFrom = selected === null ? 0 : front;
+  }
+
+  /** Colour the rows by their codes: dim ones before those that are selected, if any are. */
+  colour(codes, bright, faint) {
+    const { rows, colours, count, selectedFrom } = this, noName = bright.length - 1;
+    for (let k = 0; k < count; k++) {
+      const code = codes === null ? noName : codes[rows[k]];
+      colours[k] = (k < selectedFrom ? faint : bright)[code < noName ? code : noName];
+    }
   }
 }
 
