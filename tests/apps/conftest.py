@@ -106,9 +106,12 @@ def explore():
             one.end(signal.SIGKILL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """Return Debian's browser, headless; the test is skipped where it cannot be had."""
+    """Return Debian's browser, headless; the test is skipped where it cannot be had.
+
+    Playwright's event loop runs as long as this is there: others' modules want none running.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="extra [browser]")
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
