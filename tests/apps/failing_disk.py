@@ -157,7 +157,7 @@ def contents(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {name: sealed.read(name) for name in sealed.names}
     del found["environment.json"]
     metrics = sealed.json("metrics.json")
-    del metrics["wall_seconds"], metrics["training_seconds"]
+    del metrics["wall_seconds"], metrics["training_seconds"], metrics["peak_memory_bytes"]
     return {**found, "metrics.json": metrics}
 
 

@@ -118,7 +118,7 @@ def result(folder: Path) -> dict[str, object]:
     sealed = open_sealed(folder, "run")
     found: dict[str, object] = {name: sealed.read(name) for name in sealed.names}
     for name, times in (
-        ("metrics.json", ("wall_seconds", "training_seconds")),
+        ("metrics.json", ("wall_seconds", "training_seconds", "peak_memory_bytes")),
         ("environment.json", ("command",)),
     ):
         record = sealed.json(name)

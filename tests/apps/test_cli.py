@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from latentmix.apps import signals
 from latentmix.apps.cli import EXIT_CODES, cli
 from latentmix.errors import LatentmixError
 from latentmix.runs.predict import COLUMNS
@@ -48,7 +49,7 @@ def test_a_run_draws_a_picture_for_every_table(run_folder):
     # Rings of the latent map are no picture of their own, and of these rows none is mistaken.
     assert tables - {"ellipses", "mistakes"} == pictures
     assert pictures == {
-        *("reconstructions", "samples", "gallery", "strange"),
+        *("reconstructions", "samples", "class_samples", "gallery", "strange"),
         *("traversals", "interpolation", "latent_space", "clusters", "confusion"),
         *("reliability", "risk_coverage", "labels_spent", "loss", "kl", "em"),
     }
@@ -70,7 +71,7 @@ def test_a_table_is_drawn_too(latentmix, small, tmp_path):
     code, _, err = latentmix("run", tmp_path / "t.csv", *small, *args)
     assert (code, err) == (0, [])
     drawn = {path.stem for path in (tmp_path / "run" / "figures").glob("*.png")}
-    assert len(drawn) == 15
+    assert len(drawn) == 16
     assert "mistakes" not in drawn, "of tables it is no picture"
     code, _, _ = latentmix("sample", tmp_path / "run", "-o", tmp_path / "new.csv", "-n", 4)
     assert code == 0

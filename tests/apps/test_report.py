@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from latentmix import load, plots
 from latentmix.apps import report
 from latentmix.errors import MissingError
+from latentmix.runs import tables
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,23 @@ def test_other_names_make_another_page(latentmix, run_folder, tmp_path):
     assert set(live["names"]) <= set("abc")
 
 
+def test_mistakes_under_other_names_are_shown_while_the_data_are_there(
+    latentmix, shapes_file, small, tmp_path
+):
+    data, run, labels = (tmp_path / name for name in ("shapes.npz", "run", "names.csv"))
+    shutil.copy(shapes_file, data)
+    assert latentmix("run", data, *small, "--out", run)[0] == 0
+    # A class that no shape has: some test rows are wrong.
+    labels.write_text("".join(f"{row},{'ab'[row % 7 == 0]}\n" for row in range(120)))
+    picture = run / "figures" / "mistakes.png"
+    for is_there in (True, False):
+        code, _, err = latentmix("label", run, labels)
+        assert (code, err) == (0, [])
+        assert picture.is_file() == is_there
+        assert ('id="mistakes"' in (run / "report.html").read_text()) == is_there
+        data.unlink(missing_ok=True)
+
+
 def test_a_table_has_a_page_without_a_live_map(latentmix, small, tmp_path):
     rng = np.random.RandomState(0)
     lines = [",".join(f"{v:.3f}" for v in row) for row in rng.normal(size=(60, 4))]
@@ -220,6 +238,23 @@ def test_a_point_dragged_in_a_browser_is_decoded(run_folder, watched, colours):
     assert seen.serious() == []
     assert seen.said == []
     assert [url for url in seen.asked if not url.startswith(("data:", "file:"))] == []
+
+
+def test_umap_shows_the_latent_map_once_more_where_its_extra_is(run_folder, tmp_path):
+    pytest.importorskip("umap", reason="extra [umap]")
+    means = np.random.RandomState(0).normal(size=(60, 2)).astype(np.float32)
+    shutil.copytree(run_folder / "figures", tmp_path / "figures")
+    tables._write_umap(means, tmp_path / "figures" / "umap.csv")
+    first = (tmp_path / "figures" / "umap.csv").read_bytes()
+    tables._write_umap(means, tmp_path / "figures" / "umap.csv")
+    assert (tmp_path / "figures" / "umap.csv").read_bytes() == first
+    lines = (tmp_path / "figures" / "umap.csv").read_text().splitlines()
+    (tmp_path / "figures" / "umap.csv").write_text("\n".join(lines[:19]) + "\n")
+    axes = plots.umap(tmp_path)
+    assert [one.get_title() for one in axes] == ["Predicted class", "True class"]
+    assert len(axes[0].collections[0].get_offsets()) == 18
+    tables._write_umap(means[:40], tmp_path / "few.csv")
+    assert not (tmp_path / "few.csv").exists()
 
 
 def test_pictures_are_axes_for_a_paper(run_folder, tmp_path):

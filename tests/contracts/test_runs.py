@@ -21,7 +21,9 @@ FIGURES = (
     *("clusters", "ellipses", "em", "gallery", "interpolation", "kl", "latent_space", "loss"),
     *("reconstructions", "samples", "strange", "traversals"),
 )
-OF_NAMES = ("confusion", "labels_spent", "mistakes", "reliability", "risk_coverage")
+OF_NAMES = (
+    *("class_samples", "confusion", "labels_spent", "mistakes", "reliability", "risk_coverage"),
+)
 FILES = {
     "environment.json",
     "history.jsonl",
@@ -241,7 +243,7 @@ def bits(contents):
     metrics = json.loads(contents["metrics.json"])
     environment = json.loads(contents["environment.json"])
     manifest = json.loads(contents["manifest.json"])
-    del metrics["wall_seconds"], metrics["training_seconds"]
+    del metrics["wall_seconds"], metrics["training_seconds"], metrics["peak_memory_bytes"]
     del environment["command"]
     for name in ("metrics.json", "environment.json"):
         del manifest["files"][name]

@@ -46,7 +46,8 @@ def results(bytes_in, folder):
     found = bytes_in(folder)
     metrics = json.loads(found.pop("metrics.json"))
     manifest = json.loads(found.pop("manifest.json"))
-    del metrics["wall_seconds"], metrics["training_seconds"], manifest["files"]["metrics.json"]
+    del metrics["wall_seconds"], metrics["training_seconds"], metrics["peak_memory_bytes"]
+    del manifest["files"]["metrics.json"]
     return {**found, "metrics": metrics, "manifest": manifest}
 
 

@@ -108,6 +108,7 @@ def test_new_names_replace_the_old_and_change_nothing_that_was_trained(mine, lab
         "figures/clusters.csv",
         "figures/latent_space.csv",
         "figures/samples.csv",
+        "figures/class_samples.csv",
     }
     assert before.keys() == after.keys()
 

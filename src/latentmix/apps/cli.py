@@ -222,8 +222,11 @@ def label(run_folder: Path, labels: Path) -> None:
     click.echo(f"Reading {labels}, naming the clusters of {run_folder}")
     from latentmix.apps.summary import summary_of  # noqa: PLC0415
     from latentmix.runs.label import label_run  # noqa: PLC0415
+    from latentmix.runs.opened import open_run, own_data  # noqa: PLC0415
 
-    metrics = label_run(run_folder, labels, draw=_draw)
+    # What is wrong under other names is shown by the data's images, where they still are.
+    dataset = own_data(open_run(run_folder))
+    metrics = label_run(run_folder, labels, draw=lambda out: _draw(out, dataset))
     click.echo(summary_of(metrics, run_folder))
     _report(run_folder)
 

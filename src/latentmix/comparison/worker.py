@@ -25,6 +25,7 @@ from latentmix.comparison.plans import method_of
 from latentmix.comparison.protocol import Training
 from latentmix.data import Rows
 from latentmix.errors import LatentmixError
+from latentmix.runs.environment import peak_memory
 
 # Rows of so many bytes and more are mapped, as `latentmix.data.load` has it.
 _LARGE = 1 << 28
@@ -96,24 +97,6 @@ def answers(
         answer["peak_memory"] = memory
     answer |= {"machine": _machine(), "versions": _versions()}
     return {name: np.asarray(value) for name, value in answer.items()}
-
-
-def peak_memory() -> int | None:
-    """Return the most memory that this process has held, in bytes; None where nobody can tell.
-
-    Linux's own mark comes first: what `getrusage` says there includes the process that began
-    this one.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    if sys.platform == "darwin":
-        import resource  # noqa: PLC0415  # Windows has none
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return None
 
 
 def _read(path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ run that did not end; with a checkpoint in it, the same command goes on from the
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 import warnings
@@ -27,7 +28,7 @@ from latentmix.estimators.latent_mixture import LATENTS
 from latentmix.estimators.mixture import AUTO
 from latentmix.estimators.store import write_model
 from latentmix.kernels.warp import Warps
-from latentmix.runs.environment import DECIDING_BITS, environment
+from latentmix.runs.environment import DECIDING_BITS, environment, peak_memory
 from latentmix.runs.event_log import EVENTS, EventLog
 from latentmix.runs.parts import (
     Latents,
@@ -122,6 +123,7 @@ def _carry_out(
     write_tables(models[0], latents, parts, request.dataset, request.recipe, out)
     draw(out)
     metrics["wall_seconds"] = round(time.perf_counter() - began, 2)
+    metrics["peak_memory_bytes"] = peak_memory()
     write_json(out / "metrics.json", metrics)
     seal(out, "run", exclude=(EVENTS, *checkpoint.names()))
     checkpoint.remove()
@@ -205,8 +207,16 @@ def _metrics(
         "validation_scores": [scores_of(each, latents, parts, "validation") for each in models],
         "trust": trust_of(models[0], latents, parts, taught=request.recipe.labels.teach),
         "test": density_scores(models[0], test, latents.means["test"], request.recipe.report.draws),
+        "training_steps": _n_steps(models[0], parts),
         "training_seconds": round(models[0].vae_.history_[-1].seconds, 2),
     }
+
+
+def _n_steps(model: LatentMixture, parts: Parts) -> int:
+    """Return how many training steps were taken, those of rounds among them."""
+    n_rows = len(parts.split.train)
+    batch_size = int(model.vae_.get_params()["batch_size"])
+    return len(model.vae_.history_) * math.ceil(n_rows / min(batch_size, n_rows))
 
 
 def fit_model(

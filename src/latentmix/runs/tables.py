@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 5000
 SAMPLES_PER_COMPONENT = 8
+# Classes that draws are shown of.
+MOST_CLASSES = 50
+# Fewer rows have too few neighbours.
+FEWEST_OF_UMAP = 50
 # Lines of the table of the risk-coverage curve.
 MOST_COVERAGES = 500
 # So many show a component's spread to a hundredth.
@@ -104,6 +109,7 @@ def write_tables(
     )
     write_selection(model, out)
     _write_ellipses(model, latents, figures / "ellipses.csv")
+    _write_umap(latents.means["test"], figures / "umap.csv")
     write_galleries(model, latents, parts, dataset, figures)
     write_named_tables(model, latents, parts, out)
 
@@ -114,6 +120,7 @@ def write_named_tables(model: LatentMixture, latents: Latents, parts: Parts, out
     write_rows(model, latents, parts, out / "rows.csv")
     _write_latent_space(model, latents, parts, figures / "latent_space.csv")
     _write_samples(model, figures / "samples.csv")
+    _write_class_samples(model, figures / "class_samples.csv")
     _write_clusters(model, latents, parts, figures / "clusters.csv")
     of_classes: dict[str, Callable[[LatentMixture, Latents, Parts, Path], None]] = {
         "confusion": _write_confusion,
@@ -209,6 +216,32 @@ def _write_samples(model: LatentMixture, path: Path) -> None:
             rows.append((component, f"{weight:.6f}", names[component].name, *short(values)))
     n_features = model.vae_.architecture_.n_features
     write_csv(path, ("component", "weight", "class", *_value_columns(n_features)), rows)
+
+
+def _write_class_samples(model: LatentMixture, path: Path) -> None:
+    """Draw from every class, if there are names: other draws for each class."""
+    path.unlink(missing_ok=True)
+    if not hasattr(model, "classes_"):
+        return
+    rows = []
+    for number, name in enumerate(model.classes_[:MOST_CLASSES]):
+        drawing = copy.copy(model).set_params(random_state=number)
+        drawn = drawing.sample(SAMPLES_PER_COMPONENT, label=name)
+        rows += [(name, *short(values)) for values in drawn]
+    write_csv(path, ("class", *_value_columns(model.vae_.architecture_.n_features)), rows)
+
+
+def _write_umap(means: np.ndarray, path: Path) -> None:
+    """Place the rows of the latent map by UMAP, where the extra is installed."""
+    if find_spec("umap") is None or len(means) < FEWEST_OF_UMAP:
+        return
+    import umap  # noqa: PLC0415  # an extra, and slow to import
+
+    with warnings.catch_warnings():
+        # That a seed leaves one thread is what a run asks for: the same bits again.
+        warnings.simplefilter("ignore", UserWarning)
+        places = umap.UMAP(random_state=0).fit_transform(means[:MOST_POINTS])
+    write_csv(path, ("x", "y"), ((f"{x:.4f}", f"{y:.4f}") for x, y in places))
 
 
 def _write_confusion(model: LatentMixture, latents: Latents, parts: Parts, path: Path) -> None:

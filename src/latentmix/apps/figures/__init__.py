@@ -23,8 +23,15 @@ DOTS_PER_INCH: Final = 150
 FIGURES: Final[dict[str, Callable[[Tables], Figure | None]]] = {
     each.__name__: each
     for each in (
-        *(maps.latent_space, maps.clusters, maps.confusion),
-        *(sheets.samples, sheets.gallery, sheets.reconstructions, sheets.mistakes, sheets.strange),
+        *(maps.latent_space, maps.umap, maps.clusters, maps.confusion),
+        *(
+            sheets.samples,
+            sheets.class_samples,
+            sheets.gallery,
+            sheets.reconstructions,
+            sheets.mistakes,
+            sheets.strange,
+        ),
         *(sheets.traversals, sheets.interpolation),
         *(curves.reliability, curves.risk_coverage, curves.labels_spent, curves.selection),
         *(curves.loss, curves.kl, curves.em),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -13,7 +14,7 @@ from matplotlib.patches import Ellipse
 from matplotlib.patheffects import Normal, Stroke
 
 from latentmix.apps import drawing
-from latentmix.apps.figures.tables import Tables, component_title
+from latentmix.apps.figures.tables import Row, Tables, component_title
 
 # More rings than these would hide the points.
 MOST_RINGS: Final = 20
@@ -24,25 +25,46 @@ def latent_space(tables: Tables) -> Figure | None:
     rows = tables.rows("latent_space")
     if not rows:
         return None
+    points = np.array([[float(row["pc1"]), float(row["pc2"])] for row in rows])
+    figure = _by_name(points, rows)
+    shares = [*tables.about["explained_variance_ratio"], 0.0]
+    for one in figure.axes:
+        one.set_xlabel(f"PC 1 ({shares[0]:.0%} of the variance)")
+        _draw_ellipses(one, tables)
+    figure.axes[0].set_ylabel(f"PC 2 ({shares[1]:.0%})")
+    return figure
+
+
+def umap(tables: Tables) -> Figure | None:
+    """The same rows where UMAP puts them, by class; where its extra was installed."""
+    places = tables.rows("umap")
+    if not places:
+        return None
+    points = np.array([[float(row["x"]), float(row["y"])] for row in places])
+    figure = _by_name(points, tables.rows("latent_space"))
+    for one in figure.axes:
+        one.set(xlabel="UMAP 1", xticks=[], yticks=[])
+    figure.axes[0].set_ylabel("UMAP 2")
+    return figure
+
+
+def _by_name(points: np.ndarray, rows: Sequence[Row]) -> Figure:
+    """Return points (n, 2) in panels: by predicted class, or cluster, and by true class."""
     named = any(row["predicted"] for row in rows)
     panels = {"predicted": "Predicted class"} if named else {"cluster": "Cluster"}
     if any(row["true"] for row in rows):
         panels["true"] = "True class"
     figure = Figure(figsize=(4.8 * len(panels), 5.4))
     axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
-    points = np.array([[float(row["pc1"]), float(row["pc2"])] for row in rows])
-    shares = [*tables.about["explained_variance_ratio"], 0.0]
     # Classes have the same colours in both panels, clusters have their own.
     classes = drawing.palette([row[column] for row in rows for column in ("predicted", "true")])
     for one, (column, title) in zip(axes, panels.items(), strict=True):
         names = [row[column] for row in rows]
         colour_of = drawing.palette(names) if column == "cluster" else classes
         drawing.scatter_by_name(one, points, names, colour_of)
-        one.set(title=title, xlabel=f"PC 1 ({shares[0]:.0%} of the variance)")
-        _draw_ellipses(one, tables)
+        one.set_title(title)
         if not named:
             drawing.legend_of_names(one, colour_of)
-    axes[0].set_ylabel(f"PC 2 ({shares[1]:.0%})")
     if named:
         drawing.legend_of_names(figure, classes)
     return figure

@@ -182,6 +182,21 @@ def samples(tables: Tables) -> Figure | None:
     return figure
 
 
+def class_samples(tables: Tables) -> Figure | None:
+    """Draws of every class, of whatever components it is made up of."""
+    rows = tables.rows("class_samples")
+    if not rows:
+        return None
+    names = list(dict.fromkeys(row["class"] for row in rows))
+    lines = [tables.values([row for row in rows if row["class"] == name]) for name in names]
+    if tables.image_shape is None:
+        figure = Figure(figsize=(8, 1.8 + 0.24 * len(names)))
+        means = {"Mean draw of every class": np.stack([line.mean(axis=0) for line in lines])}
+        drawing.heat_maps(figure, means, tables.feature_names(lines[0].shape[1]), names)
+        return figure
+    return _lines_of_images(tables, lines, names, "Draws of every class")
+
+
 def _class_then_weight(group: list[Row]) -> tuple[bool, str, float]:
     """Order components by their class, those without one last, and then by weight."""
     return (not group[0]["class"], group[0]["class"], -float(group[0]["weight"]))

@@ -36,6 +36,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     "What was found": {
         "latent_space": "Test rows on the two directions of latent space that vary most. "
         "Rings, of 20 components at most: two standard deviations of each, with its number.",
+        "umap": "The same rows where UMAP puts them: neighbours stay together, while distances "
+        "say little.",
         "clusters": "Training rows in each cluster; of its labelled test rows, how many are of "
         "one class.",
         "gallery": "Training rows of each cluster: those most like it, those it is least sure "
@@ -45,6 +47,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "What the model makes": {
         "samples": "New rows drawn from each component.",
+        "class_samples": "New rows drawn from each class.",
         "reconstructions": "Test rows, and what is left of them after latent space.",
         "interpolation": "From a typical row of one cluster straight to one of the next.",
         "traversals": "One latent dimension moved at a time, from a typical row of the largest "
@@ -180,12 +183,23 @@ def _asked(run: OpenRun, metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ("Recipe", f"{run.recipe.name}: {run.recipe.description}"),
         ("Seed", str(run.request["seed"])),
         ("Named by", named),
+        ("Training", _cost(run, metrics)),
         (
             "Made by",
             ", ".join(f"{name} {versions[name]}" for name in ("latentmix", "jax", "numpy")),
         ),
         ("On", f"{environment['platform']}, {environment['cores']} cores"),
     ]
+
+
+def _cost(run: OpenRun, metrics: dict[str, Any]) -> str:
+    """Say what a step of the training took, and how much memory; earlier versions knew neither."""
+    n_steps, memory = metrics.get("training_steps"), metrics.get("peak_memory_bytes")
+    said = f"{metrics['training_seconds']:,.0f} seconds"
+    if n_steps:
+        each = 1000 * metrics["training_seconds"] / n_steps
+        said = f"{n_steps:,} steps of {run.recipe.vae.batch_size} rows, {each:.1f} ms each"
+    return said if memory is None else f"{said}; {memory / 1e9:.2f} GB of memory at most"
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
