@@ -4,10 +4,18 @@ import re
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from latentmix import BernoulliMixture, GaussianMixture, PoissonMixture, select_n_components
+from latentmix import (
+    VAE,
+    BernoulliMixture,
+    GaussianMixture,
+    LatentMixture,
+    PoissonMixture,
+    select_n_components,
+)
 from latentmix.errors import InputError, NotNamedError, ParameterError
 from latentmix.kernels.kmeans import centres as kmeans
 
@@ -466,3 +474,17 @@ def test_weights_that_are_shares_of_one_find_as_many_components(total):
     assert found.n_components_ == expected.n_components_ == 3
     chosen = select_n_components(X, range(1, 6), sample_weight=shares, random_state=1)
     assert chosen.n_components == 3
+
+
+def test_labels_are_in_the_fit_of_a_model_without_rounds():
+    """Its mixture is that of z and y together, and is named by the same labels."""
+    labels = np.where(np.arange(240) % 5 == 0, NAMES[KIND], "")
+    vae = VAE(hidden_dims=(8,), latent_dim=2, max_epochs=3, min_steps=0)
+    model = LatentMixture(3, vae=vae, random_state=0).fit(ROWS, labels=labels)
+    together = clone(model.mixture_).fit(model.latents_, labels=labels)
+    np.testing.assert_array_equal(model.mixture_.means_, together.means_)
+    alone = clone(model.mixture_).fit(model.latents_)
+    assert np.abs(together.means_ - alone.means_).max() > 1e-3, "labels make no difference"
+    again = LatentMixture(3, vae=vae, random_state=0).fit(ROWS, labels=labels)
+    named = again.label(ROWS, labels)
+    np.testing.assert_array_equal(model.class_probs_, named.class_probs_)

@@ -166,9 +166,9 @@ class LatentMixture(
             Rows: bytes (images), or floats.
         y : ignored
         labels : (N,), optional
-            Classes of the rows, -1 or None where unknown: used by `label` once all is fitted, and
-            with a refinement by its rounds, which put labelled rows among the components of their
-            classes.
+            Classes of the rows, -1 or None where unknown. The mixture is fitted with them, its
+            log-likelihood that of z and y together; with a refinement its rounds put labelled rows
+            among the components of their classes. Then they name the components, as in `label`.
         validation_data : (M, D), optional
             Rows whose averages are recorded after each epoch, and among which
             `anomaly_p_values` counts.
@@ -207,7 +207,7 @@ class LatentMixture(
                 means = self.vae_.transform(X)
                 self.selection_ = settle_n_components(mixture, means, Refinement(), listener)
             self.latents_ = self._latents(X, draw_seed)
-            self.mixture_ = mixture.fit(self.latents_, listener=listener)
+            self.mixture_ = mixture.fit(self.latents_, labels=labels, listener=listener)
         else:
             known = None if labels is None else known_labels(labels, len(X))
             found = refined(vae, self.refinement, X, mixture, refinement_seed, around, known=known)
