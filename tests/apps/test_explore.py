@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import signal
+import socket
 
 import numpy as np
 import pytest
@@ -259,9 +260,31 @@ def test_a_table_is_explored_as_values(small, latentmix, tmp_path, explore):
     explorer.end()
 
 
+def test_a_gigabyte_is_cut_off_before_it_is_read(explorer):
+    for path in ("/drop?name=a.png", "/labels", "/act"):
+        status, _, said = explorer.ask(path, b"{}", {"Content-Length": str(1 << 30)})
+        assert status == 413
+        assert b"64 MiB" in said
+
+
+def test_a_port_in_use_is_named(latentmix, run_folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = latentmix("explore", run_folder, "--port", port, "--no-browser")
+    assert code == 2
+    assert f"Port {port} of 127.0.0.1 is in use" in err[0]
+
+
 def test_what_is_no_run_is_not_explored(latentmix, run_folder, tmp_path):
     code, _, err = latentmix("explore", tmp_path / "nothing")
     assert (code, len(err)) == (66, 1)
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run_folder, unfinished)
+    (unfinished / "manifest.json").unlink()
+    code, _, err = latentmix("explore", unfinished)
+    assert code == 66 and "no finished run" in err[0]
     damaged = tmp_path / "damaged"
     shutil.copytree(run_folder, damaged)
     with (damaged / "latents.safetensors").open("ab") as file:

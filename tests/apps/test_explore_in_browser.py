@@ -221,10 +221,15 @@ def test_screenshots(run_folder, watched, explore, tmp_path):
     shutil.copytree(os.environ.get("LATENTMIX_RUN", run_folder), folder)
     explorer = explore(folder)
     page = open_page(watched, explorer).page
-    page.locator("#cluster-list li").nth(2).click()
+    clusters = page.locator("#cluster-list li")
+    clusters.nth(min(5, clusters.count() - 1)).click()
     page.locator("#panel-selection section").nth(3).wait_for()
     page.wait_for_timeout(500)
-    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(128)
+    shot = (
+        Image.open(io.BytesIO(page.screenshot()))
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MAXCOVERAGE)
+    )
     shot.save(out / "explorer.png", optimize=True)
     assert len(shot.getcolors()) > 20
     explorer.end()

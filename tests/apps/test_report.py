@@ -3,14 +3,18 @@
 import base64
 import gzip
 import hashlib
+import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from PIL import Image
 
 from latentmix import load, plots
 from latentmix.apps import report
@@ -238,6 +242,22 @@ def test_a_point_dragged_in_a_browser_is_decoded(run_folder, watched, colours):
     assert seen.serious() == []
     assert seen.said == []
     assert [url for url in seen.asked if not url.startswith(("data:", "file:"))] == []
+
+
+def test_screenshots(run_folder, watched, tmp_path):
+    """The README's: the top of the page; run and folder are those that the environment names."""
+    out = Path(os.environ.get("LATENTMIX_SCREENSHOTS", tmp_path))
+    run = Path(os.environ.get("LATENTMIX_RUN", run_folder))
+    page = watched(viewport={"width": 1200, "height": 940}).page
+    page.goto(report.write_report(run, tmp_path / "page.html").as_uri())
+    page.wait_for_timeout(500)
+    shot = (
+        Image.open(io.BytesIO(page.screenshot()))
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MAXCOVERAGE)
+    )
+    shot.save(out / "report.png", optimize=True)
+    assert len(shot.getcolors()) > 10
 
 
 def test_umap_shows_the_latent_map_once_more_where_its_extra_is(run_folder, tmp_path):

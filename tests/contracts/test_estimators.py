@@ -249,6 +249,12 @@ def test_more_components_than_places_to_be_never_gives_nan():
     assert np.all(np.isfinite(mixture.score_samples(X)))
 
 
+@pytest.mark.parametrize("kind", [VAE, GaussianMixture, LatentMixture])
+def test_a_notebook_shows_an_estimator_with_its_parameters(kind):
+    shown = kind(random_state=7)._repr_html_()
+    assert kind.__name__ in shown and "random_state" in shown
+
+
 def test_a_mixture_imports_no_jax():
     program = (
         "import sys, numpy as np\n"

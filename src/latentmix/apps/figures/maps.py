@@ -21,7 +21,7 @@ MOST_RINGS: Final = 20
 
 
 def latent_space(tables: Tables) -> Figure | None:
-    """Test rows on the training latents' first two principal components, by class."""
+    """Test rows on the training latents' first two principal components, by cluster and class."""
     rows = tables.rows("latent_space")
     if not rows:
         return None
@@ -49,11 +49,19 @@ def umap(tables: Tables) -> Figure | None:
 
 
 def _by_name(points: np.ndarray, rows: Sequence[Row]) -> Figure:
-    """Return points (n, 2) in panels: by predicted class, or cluster, and by true class."""
+    """Return points (n, 2) in panels: by cluster, by predicted and by true class.
+
+    Clusters have none where each is a class.
+    """
     named = any(row["predicted"] for row in rows)
-    panels = {"predicted": "Predicted class"} if named else {"cluster": "Cluster"}
-    if any(row["true"] for row in rows):
-        panels["true"] = "True class"
+    pairs = {(row["cluster"], row["predicted"]) for row in rows}
+    panels = {"cluster": "Cluster", "predicted": "Predicted class", "true": "True class"}
+    if not named:
+        del panels["predicted"]
+    elif len(pairs) == len({name for _, name in pairs}):
+        del panels["cluster"]
+    if not any(row["true"] for row in rows):
+        del panels["true"]
     figure = Figure(figsize=(4.8 * len(panels), 5.4))
     axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
     # Classes have the same colours in both panels, clusters have their own.
@@ -63,7 +71,7 @@ def _by_name(points: np.ndarray, rows: Sequence[Row]) -> Figure:
         colour_of = drawing.palette(names) if column == "cluster" else classes
         drawing.scatter_by_name(one, points, names, colour_of)
         one.set_title(title)
-        if not named:
+        if column == "cluster" and not named:
             drawing.legend_of_names(one, colour_of)
     if named:
         drawing.legend_of_names(figure, classes)
