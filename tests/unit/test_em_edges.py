@@ -85,6 +85,24 @@ def summary_of(source, most):
         sources.ROWS_FOR_START, sources.ROWS_A_TIME = before
 
 
+def test_rows_are_drawn_alike_however_they_are_cut():
+    """A row has a random number of its own, and is drawn or not by it alone."""
+    keys = sources.keys_of(3, 0, 1000)
+    for first, n_rows in ((0, 5), (1, 7), (2, 3), (3, 8), (4, 4), (513, 200)):
+        part = sources.keys_of(3, first, n_rows)
+        np.testing.assert_array_equal(part, keys[first : first + n_rows])
+    x = np.random.RandomState(0).randn(20_000, 3)
+    whole = sources.summarise(sources.ArraySource(x), np.random.RandomState(1))
+    for size in (20_000, 4_001, 333):
+        cut = sources.StreamSource(
+            lambda size=size: [x[i : i + size] for i in range(0, 20_000, size)], 3
+        )
+        found = sources.summarise(cut, np.random.RandomState(1))
+        np.testing.assert_array_equal(found.sample.x, whole.sample.x)
+        np.testing.assert_allclose(found.deviation, whole.deviation, rtol=1e-13)
+        np.testing.assert_allclose(found.reach, whole.reach, rtol=1e-13)
+
+
 def test_without_labels_rows_are_drawn_evenly():
     keys = np.random.RandomState(0).random_sample(500)
     rows, factors = sources.draw(keys, None, 0, 50, 500)

@@ -41,7 +41,8 @@ class Rows(NamedTuple):
     """Rows as they were given, (N, D), in any dtype or on disk, and what belongs to each.
 
     They become float64, centred by `shift` and divided by `scale`, block by block. `labels` are
-    class numbers, -1 where unknown; `patterns` group the rows where entries are missing.
+    class numbers, -1 where unknown; `patterns` group the rows where entries are missing. So many
+    rows of the caller's come `before` these.
     """
 
     x: np.ndarray
@@ -50,6 +51,7 @@ class Rows(NamedTuple):
     weights: Float[Floats, " N"] | None = None
     labels: Int[np.ndarray, " N"] | None = None
     patterns: Patterns | None = None
+    before: int = 0
 
 
 class PatternBlock(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -184,9 +184,9 @@ class Fitting:
 
     def look(self, models: Sequence[Model], source: Source) -> list[Statistics]:
         """Return the statistics of all rows under each model: one pass."""
-        chunks = source.chunks(self.units.shift, self.units.scale)
         # `summarise` refuses a source without rows: there is a first chunk.
-        return reduce(added, (expectation(models, rows, self.crew) for rows in chunks))
+        work, units = partial(expectation, models), (self.units.shift, self.units.scale)
+        return source.added_up(work, added, units, self.crew)
 
     def sample_source(self) -> ArraySource | None:
         """Return the rows on which restarts are compared, or None if that is all of them."""

@@ -6,15 +6,21 @@ iteration. Nothing but a block is ever copied.
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from functools import partial, reduce
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
+from latentmix.kernels.crew import Crew
 from latentmix.kernels.rows import Rows, patterns_of, refuse_infinite
+
+T = TypeVar("T")
 
 # Starting points are chosen among this many rows at most.
 ROWS_FOR_START = 100_000
@@ -58,18 +64,50 @@ class Summary(NamedTuple):
     class_counts: Float[Floats, " C"] | None
 
 
-class Source(Protocol):
-    """Rows that can be read again and again."""
+class Source(ABC):
+    """Rows that can be read again and again, to be centred and divided block by block.
+
+    Work on all of them is work on each chunk, whose results are added up in the chunks' order:
+    where the rows lie on other machines, the work goes to them.
+    """
 
     n_features: int
-    n_classes: int
+    n_classes: int = 0
 
+    @abstractmethod
     def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
-        """Yield all rows, to be centred and divided block by block."""
-        ...
+        """Yield all rows, chunk by chunk."""
+
+    def added_up(
+        self,
+        work: Callable[[Rows, Crew], T],
+        add: Callable[[T, T], T],
+        units: tuple[Floats, Floats],
+        crew: Crew,
+    ) -> T:
+        """Return the sum of what work on each chunk gives.
+
+        Parameters
+        ----------
+        work, add : callable
+            Functions of a module, or partial ones, which can be sent elsewhere.
+        units : shift, scale
+        crew : Crew
+            The threads of this process.
+
+        Raises
+        ------
+        InputError
+            If there is no chunk.
+        """
+        found = (work(rows, crew) for rows in self.chunks(*units))
+        first = next(found, None)
+        if first is None:
+            raise InputError("X holds no row. Expected at least one block with rows.")
+        return reduce(add, found, first)
 
 
-class ArraySource:
+class ArraySource(Source):
     """An (N, D) array, with weights and labels (class numbers, -1 unknown) where given."""
 
     def __init__(
@@ -82,13 +120,11 @@ class ArraySource:
 
     def chunks(self, shift: Floats, scale: Floats) -> Iterator[Rows]:
         """Yield all rows at once: blocks are cut from them later."""
-        yield Rows(self.x, shift, scale, self.weights, self.labels, self.patterns)
+        yield Rows(self.x, shift, scale, self.weights, self.labels, patterns=self.patterns)
 
 
-class StreamSource:
+class StreamSource(Source):
     """Blocks (B, D) from whatever `again()` iterates over."""
-
-    n_classes = 0
 
     def __init__(self, again: Callable[[], Iterable[np.ndarray]], n_features: int) -> None:
         self.again = again
@@ -105,9 +141,9 @@ class StreamSource:
         """
         n_rows = 0
         for x in self.again():
-            n_rows += len(x)
             if len(x):
-                yield Rows(x, shift, scale, patterns=patterns_of(x))
+                yield Rows(x, shift, scale, before=n_rows, patterns=patterns_of(x))
+            n_rows += len(x)
         if self._n_rows is None:
             self._n_rows = n_rows
         if n_rows != self._n_rows:
@@ -181,18 +217,34 @@ def summarise(source: Source, random: np.random.RandomState) -> Summary:
     InputError
         If there is no row, no row with weight, or a value is infinite.
     """
-    n_features = source.n_features
-    looks = _Looks(n_features, source.n_classes, random)
-    unit = np.zeros(n_features), np.ones(n_features)
-    for rows in source.chunks(*unit):
-        for start in range(0, len(rows.x), ROWS_A_TIME):
-            piece = slice(start, start + ROWS_A_TIME)
-            looks.add(
-                np.asarray(rows.x[piece], np.float64),
-                None if rows.weights is None else rows.weights[piece],
-                None if rows.labels is None else rows.labels[piece],
-            )
-    return looks.summary()
+    look = partial(_looked_at, source.n_classes, int(random.randint(2**31 - 1)))
+    units = np.zeros(source.n_features), np.ones(source.n_features)
+    with Crew() as crew:
+        return source.added_up(look, _Looks.plus, units, crew).summary()
+
+
+def _looked_at(n_classes: int, seed: int, rows: Rows, crew: Crew) -> _Looks:
+    looks = _Looks(rows.x.shape[1], n_classes, seed, rows.before)
+    for start in range(0, len(rows.x), ROWS_A_TIME):
+        piece = slice(start, start + ROWS_A_TIME)
+        looks.add(
+            np.asarray(rows.x[piece], np.float64),
+            None if rows.weights is None else rows.weights[piece],
+            None if rows.labels is None else rows.labels[piece],
+        )
+    return looks
+
+
+def keys_of(seed: int, first: int, n_rows: int) -> Float[Floats, " N"]:
+    """Return a random number in [0, 1) for each of the rows from `first` on.
+
+    A row has its number whichever chunk it is in, and whoever asks.
+    """
+    # Of each count of its counter, Philox makes four numbers.
+    counter = np.random.Philox(key=seed)
+    counter.advance(first // 4)
+    drawn: Floats = np.random.Generator(counter).random(first % 4 + n_rows)[first % 4 :]
+    return drawn
 
 
 class _Kept(NamedTuple):
@@ -203,10 +255,10 @@ class _Kept(NamedTuple):
 
 
 class _Looks:
-    """Running sums of `summarise`."""
+    """Running sums of `summarise` over rows, before which so many others come."""
 
-    def __init__(self, n_features: int, n_classes: int, random: np.random.RandomState) -> None:
-        self.random = random
+    def __init__(self, n_features: int, n_classes: int, seed: int, before: int) -> None:
+        self.seed, self.before = seed, before
         self.n_rows, self.n_weighty, self.total = 0, 0, 0.0
         self.seen = np.zeros(n_features)
         self.mean = np.zeros(n_features)
@@ -220,21 +272,36 @@ class _Looks:
         self.class_counts = np.zeros(n_classes)
 
     def add(self, x: Floats, weights: Floats | None, labels: np.ndarray | None) -> None:
-        refuse_infinite(x, slice(0, len(x)), before=self.n_rows)
+        refuse_infinite(x, slice(0, len(x)), before=self.before + self.n_rows)
         w = np.ones(len(x)) if weights is None else weights
         present = ~np.isnan(x)
         complete = bool(present.all())
         filled = x if complete else np.where(present, x, 0.0)
         seen = np.full(x.shape[1], w.sum()) if complete else w @ present
         with np.errstate(over="ignore", invalid="ignore"):  # `summary` says so
-            self._merge(x, filled, w, present, seen)
+            self._add_moments(x, filled, w, present, seen)
         self._keep(x, w, labels)
         if labels is not None:
             self._count(w, labels)
         self.n_rows += len(x)
         self.total += float(w.sum())
 
-    def _merge(
+    def plus(self, other: _Looks) -> _Looks:
+        """Return the sums of both: other rows, which come after these."""
+        both = copy.copy(self)
+        with np.errstate(over="ignore", invalid="ignore"):
+            both.low = np.minimum(self.low, other.low)
+            both.high = np.maximum(self.high, other.high)
+            both._merge(other.seen, other.mean, other.unit, other.squares)
+        both.kept = [*self.kept, *other.kept]
+        both.n_weighty += other.n_weighty
+        both._thin()
+        both.class_counts = self.class_counts + other.class_counts
+        both.n_rows += other.n_rows
+        both.total += other.total
+        return both
+
+    def _add_moments(
         self,
         x: Floats,
         filled: Floats,
@@ -242,29 +309,33 @@ class _Looks:
         present: np.ndarray,
         seen: Floats,
     ) -> None:
-        """Merge means and squares of a block with those so far (Chan, Golub and LeVeque 1979)."""
+        """Add a block's means and squares to those so far."""
         some = np.where(seen > 0, seen, 1.0)
         mean = (w @ filled) / some
         used = present & (w > 0)[:, None]
         self.low = np.minimum(self.low, np.min(x, axis=0, initial=np.inf, where=used))
         self.high = np.maximum(self.high, np.max(x, axis=0, initial=-np.inf, where=used))
         centred = np.where(used, filled - mean, 0.0)
+        unit = np.max(np.abs(centred), axis=0, initial=0)
+        squares = w @ (centred / np.where(unit > 0, unit, 1.0)) ** 2
+        self._merge(seen, mean, unit, squares)
+
+    def _merge(self, seen: Floats, mean: Floats, unit: Floats, squares: Floats) -> None:
+        """Merge means and squares with those so far (Chan, Golub and LeVeque 1979)."""
         both = self.seen + seen
-        gap = np.where(self.seen > 0, mean - self.mean, 0.0)
-        unit = np.maximum(
-            self.unit, np.maximum(np.max(np.abs(centred), axis=0, initial=0), np.abs(gap))
-        )
-        safe = np.where(unit > 0, unit, 1.0)
+        gap = np.where((self.seen > 0) & (seen > 0), mean - self.mean, 0.0)
+        largest = np.maximum(np.maximum(self.unit, unit), np.abs(gap))
+        safe = np.where(largest > 0, largest, 1.0)
         share = np.where(both > 0, self.seen * seen / np.where(both > 0, both, 1.0), 0.0)
         self.squares = (
             self.squares * (self.unit / safe) ** 2
-            + w @ (centred / safe) ** 2
+            + squares * (unit / safe) ** 2
             + share * (gap / safe) ** 2
         )
         self.mean = np.where(
             both > 0, self.mean + (mean - self.mean) * (seen / np.where(both > 0, both, 1.0)), 0.0
         )
-        self.seen, self.unit = both, unit
+        self.seen, self.unit = both, largest
 
     def _count(self, w: Floats, labels: np.ndarray) -> None:
         """Add up the weights of each class."""
@@ -274,13 +345,17 @@ class _Looks:
     def _keep(self, x: Floats, w: Floats, labels: np.ndarray | None) -> None:
         """Keep the rows with the smallest of evenly drawn numbers: a sample of all, in one pass."""
         candidates = np.flatnonzero(w > 0)
-        keys = self.random.random_sample(len(candidates))
+        keys = keys_of(self.seed, self.before + self.n_rows, len(x))[candidates]
         known = None if labels is None else labels[candidates]
         chosen = draw(keys, known, len(self.class_counts), self.most, len(keys)).rows
         candidates, keys = candidates[chosen], keys[chosen]
         known = None if known is None else known[chosen]
         self.kept.append(_Kept(keys, Sample(x[candidates], w[candidates], known)))
         self.n_weighty += int(np.count_nonzero(w > 0))
+        self._thin()
+
+    def _thin(self) -> None:
+        """Keep no more than the sample needs, now and then."""
         if sum(len(part.keys) for part in self.kept) > 2 * self.most:
             self.kept = [self._sampled()[0]]
 
