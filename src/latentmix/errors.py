@@ -9,6 +9,7 @@ LatentmixError
 ├── MissingError (FileNotFoundError)     a file, folder or data set that is not there
 ├── WriteError (OSError)                 a folder that cannot be written, a full disk
 ├── RunFailedError (RuntimeError)        a benchmark's run that ended without an answer
+├── ClusterError (RuntimeError)          a cluster that does not answer, or is not as it has to be
 └── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
 
 TrainingWarning (UserWarning)            a training that ended, and is of little use
@@ -56,6 +57,10 @@ class WriteError(LatentmixError, OSError):
 
 class RunFailedError(LatentmixError, RuntimeError):
     """A benchmark's run whose process ended without an answer."""
+
+
+class ClusterError(LatentmixError, RuntimeError):
+    """A cluster of machines that does not answer, or whose workers are not as they have to be."""
 
 
 class NotNamedError(LatentmixError, ValueError, AttributeError):

@@ -25,6 +25,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows, RowView
+from latentmix.estimators.dask_rows import by_blocks
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.vae import VAE
 from latentmix.estimators.validation import draw_seeds
@@ -155,6 +156,7 @@ class AnomalyMixin:
         self._learn_usual(X, held_out, draw_seeds(self.random_state, 5)[4])
         return self
 
+    @by_blocks
     def anomaly_scores(self, X: Any) -> np.ndarray:
         """Return how strange each row is, (N,): the larger, the stranger.
 
@@ -179,6 +181,7 @@ class AnomalyMixin:
         check_is_fitted(self, "usual_", msg=_NOTHING_USUAL)
         return self.usual_.scores(statistics_of(self.vae_, self.mixture_, X))
 
+    @by_blocks
     def anomaly_p_values(self, X: Any) -> np.ndarray:
         """Return the share of usual rows that are at least as strange, (N,), in (0, 1].
 

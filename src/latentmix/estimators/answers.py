@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import ParameterError
+from latentmix.estimators.dask_rows import by_blocks
 from latentmix.estimators.row_sources import check_matrix, float_type
 from latentmix.estimators.validation import check_number, random_of
 from latentmix.kernels import completion
@@ -43,15 +44,18 @@ class AnswersMixin:
     def _check_values(self, X: np.ndarray) -> None:
         """Refuse values outside the family's domain."""
 
+    @by_blocks
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable component of each row, (N,) of int."""
         components: np.ndarray = self._answers(X).responsibilities.argmax(axis=1)
         return components
 
+    @by_blocks
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return p(k|x), (N, K), rows summing to 1."""
         return self._answers(X).responsibilities.astype(self._dtype, copy=False)
 
+    @by_blocks
     def score_samples(self, X: Any) -> np.ndarray:
         """Return log p(x) of each row, (N,), in nats: of what was seen of it."""
         return self._answers(X).log_density.astype(self._dtype, copy=False)

@@ -27,6 +27,7 @@ from latentmix.data import Rows
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.anomaly import AnomalyMixin
 from latentmix.estimators.cluster_selection import settle_n_components
+from latentmix.estimators.dask_rows import by_blocks
 from latentmix.estimators.diagnosis import warn_of_one_cluster
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import known_labels, labelled_rows
@@ -309,6 +310,7 @@ class LatentMixture(
         known = labelled_rows(means, labels)
         return Evidence(self.mixture_.predict_proba(known.rows), *known[1:])
 
+    @by_blocks
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable component of each row, (N,)."""
         X = self._checked(X)
@@ -318,11 +320,13 @@ class LatentMixture(
         """Fit, and return the component of each row, (N,)."""
         return self.fit(X).predict(X)
 
+    @by_blocks
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return p(k|x) of the components, (N, K)."""
         X = self._checked(X)
         return self.vae_.of_means(X, self.mixture_.predict_proba)
 
+    @by_blocks
     def transform(self, X: Any) -> np.ndarray:
         """Return the posterior means E_q[z|x], (N, L)."""
         X = self._checked(X)
@@ -333,11 +337,13 @@ class LatentMixture(
         check_is_fitted(self, "mixture_")
         return self.vae_.inverse_transform(Z)
 
+    @by_blocks
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return E[x|z] at the posterior means of X, (N, D)."""
         X = self._checked(X)
         return self.vae_.reconstruct(X)
 
+    @by_blocks
     def score_samples(self, X: Any) -> np.ndarray:
         """Return a lower bound on log p(x) of each row, (N,), in nats.
 

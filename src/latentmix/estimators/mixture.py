@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.answers import AnswersMixin
+from latentmix.estimators.dask_rows import DaskRows, dask_rows, here, is_dask
 from latentmix.estimators.labels import KnownLabels, known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.online import OnlineMixin
@@ -67,7 +68,7 @@ class _Rows(NamedTuple):
 
     source: Source
     dtype: np.dtype
-    matrix: np.ndarray | None
+    matrix: np.ndarray | DaskRows | None
     known: KnownLabels | None
 
 
@@ -120,10 +121,11 @@ class MixtureEstimator(
 
         Parameters
         ----------
-        X : (N, D) matrix, path of a Parquet file, or blocks
-            Rows, in memory or memory-mapped; NaN where an entry is missing. Any other object that
-            can be iterated over again and yields 2-D blocks is read block by block, once for each
-            iteration, to the same answer.
+        X : (N, D) matrix, path of a Parquet file, collection of Dask, or blocks
+            Rows, in memory or memory-mapped; NaN where an entry is missing. Blocks of a Dask array
+            or data frame are worked on where they are. Any other object that can be iterated over
+            again and yields 2-D blocks is read block by block, once for each iteration, to the
+            same answer.
         y : ignored
         sample_weight : (N,), optional
             Weights of the rows; a weight of 2 is the row given twice: from the same start, which
@@ -152,6 +154,8 @@ class MixtureEstimator(
             If the files in `checkpoint` were changed.
         WriteError
             If `checkpoint` is no folder, or cannot be written.
+        ClusterError
+            If X is a collection of Dask whose cluster cannot finish a pass.
         """
         self._check_parameters()
         rows = self._rows(X, sample_weight, labels)
@@ -198,6 +202,8 @@ class MixtureEstimator(
 
     def _rows(self, X: Any, sample_weight: Any, labels: Any) -> _Rows:
         """Return what `fit` is given, checked."""
+        if is_dask(X):
+            return self._dask_rows(X, sample_weight, labels)
         if is_stream(X):
             if sample_weight is not None or labels is not None:
                 raise InputError(
@@ -211,6 +217,20 @@ class MixtureEstimator(
         known = None if labels is None else self._known(labels, len(X), weights)
         source = ArraySource(X, weights, None if known is None else _numbers(known, len(X)))
         return _Rows(source, float_type(X), X, known)
+
+    def _dask_rows(self, X: Any, sample_weight: Any, labels: Any) -> _Rows:
+        """Return a collection of Dask, checked; labels come here, and with them the weights."""
+        if labels is not None:
+            labels, sample_weight = here(labels), here(sample_weight)
+        given, known = dask_rows(self, X, sample_weight), None
+        if labels is not None:
+            weights = None if sample_weight is None else check_weights(sample_weight, len(given))
+            known = self._known(labels, len(given), weights)
+        numbers = None if known is None else _numbers(known, len(given))
+        source = given.source(
+            numbers, 0 if known is None else len(known.classes), self._check_values
+        )
+        return _Rows(source, given.dtype, given, known)
 
     def _fit(self, rows: _Rows, keeper: EmKeeper, listener: Listener) -> EmFit:
         """Return the best fit of all starts."""
@@ -334,7 +354,7 @@ class MixtureEstimator(
         self.n_reborn_ = fit.n_reborn
         self.n_falls_ = fit.n_falls
 
-    def _keep_classes(self, X: np.ndarray, known: KnownLabels, fit: EmFit) -> None:
+    def _keep_classes(self, X: np.ndarray | DaskRows, known: KnownLabels, fit: EmFit) -> None:
         assert fit.class_probs is not None
         shares = self._answers(X[known.rows]).responsibilities * fit.class_probs[:, known.indices].T
         total = shares.sum(axis=1, keepdims=True)

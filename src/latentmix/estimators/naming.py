@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from latentmix.data import Rows
 from latentmix.errors import InputError, NotNamedError, ParameterError
+from latentmix.estimators.dask_rows import by_blocks
 from latentmix.estimators.labels import LabelledRows, labelled_rows
 from latentmix.estimators.validation import check_number
 from latentmix.kernels.cross_fitting import CrossFitted, cross_fitted, label_errors
@@ -209,6 +210,7 @@ class NamedComponentsMixin:
             label_errors(class_proba, evidence.indices)[order],
         )
 
+    @by_blocks
     def predict_class(self, X: Any, *, reject_below: float = 0.0) -> np.ndarray:
         """Return the most probable class of each row, (N,), or none where it is in doubt.
 
@@ -237,6 +239,7 @@ class NamedComponentsMixin:
             return classes
         return self._with_none(classes, class_proba.max(axis=1) < reject_below)
 
+    @by_blocks
     def predict_class_proba(self: Any, X: Any) -> np.ndarray:
         """Return p(y|x) = sum_k p(k|x) p(y|k), (N, C), columns as `classes_`.
 

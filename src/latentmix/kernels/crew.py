@@ -108,11 +108,12 @@ _PROCESS_LIMIT = _ProcessLimit()
 class Crew:
     """Threads for the time of a `with` block; a single task never leaves the caller's thread.
 
-    `size` is the number of cores this process may use, and no more than BLAS was allowed.
+    `size` is the number of cores this process may use, and no more than BLAS was allowed; or what
+    is asked for.
     """
 
-    def __init__(self) -> None:
-        self.size = _PROCESS_LIMIT.n_threads()
+    def __init__(self, size: int | None = None) -> None:
+        self.size = _PROCESS_LIMIT.n_threads() if size is None else size
         self._pool = ThreadPoolExecutor(max(1, self.size - 1), initializer=_limit_this_thread)
 
     def __enter__(self) -> Self:
