@@ -85,7 +85,9 @@ def test_look_choose_name_undo_and_take_out(folder, watched, explore):
     settled(page, "with a name", "0")
     page.locator("#cluster-list li").first.click()
     page.keyboard.press("7")
-    page.locator("#cluster-list li b", has_text="7").wait_for()
+    page.locator("#said.error", has_text="No class has the key 7").wait_for()
+    page.keyboard.press("1")
+    page.locator("#cluster-list li b", has_text="pillar").wait_for()
     named = figure(page, "with a name")
     assert float(named.split("\u00a0")[0]) > 20
     page.keyboard.press("Control+z")
@@ -155,11 +157,12 @@ def test_keys_alone_do_all_of_it(folder, watched, explore):
     page.keyboard.press("Backspace")
     page.keyboard.press("Enter")
     page.locator("dialog[open]").wait_for(state="hidden")
+    page.keyboard.press("Escape")  # then all rows are taken out
     page.click("text=Names and files")
     with page.expect_download() as download:
-        page.click("#take-labels")
-    labels = Path(download.value.path()).read_text().splitlines()
-    assert [line.partition(",")[2] for line in labels] == ["label", "mine"]
+        page.click("#take-rows")
+    rows = csv.DictReader(io.StringIO(Path(download.value.path()).read_text()))
+    assert [row["given"] for row in rows if row["given"]] == ["pillar"]
     page.keyboard.press("?")
     page.locator("#keys[open]").wait_for()
     page.keyboard.press("Escape")

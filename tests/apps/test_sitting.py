@@ -55,7 +55,7 @@ def test_clusters_named_one_by_one_come_to_the_accuracy_of_the_run(sitting):
     assert sitting.state.record["named"] == 0
     accuracies = []
     for cluster, name in known.items():
-        sitting.act({"do": "name", "cluster": cluster, "name": name})
+        sitting.act({"do": "name", "clusters": [cluster], "name": name})
         accuracies.append(sitting.state.record["accuracy"])
         assert lines_of(sitting)[cluster]["name"] == name
     assert accuracies == sorted(accuracies)
@@ -65,7 +65,7 @@ def test_clusters_named_one_by_one_come_to_the_accuracy_of_the_run(sitting):
 
 def test_the_name_of_a_cluster_counts_as_that_of_all_its_rows(sitting):
     sitting.act({"do": "forget"})
-    state = sitting.act({"do": "name", "cluster": 0, "name": "a"})
+    state = sitting.act({"do": "name", "clusters": [0], "name": "a"})
     state = sitting.act({"do": "label", "rows": [0, 1, 2], "names": ["b", "c", "b"]})
     responsibilities = state.seen.responsibilities
     size = (responsibilities.argmax(axis=1) == 0).sum()
@@ -115,7 +115,7 @@ def test_splitting_one_component_fits_two_inside_it(sitting):
 def test_what_is_done_is_undone_and_done_again_and_all_of_it_is_in_the_journal(sitting):
     records = [sitting.state.record]
     actions = [
-        {"do": "name", "cluster": 1, "name": "x"},
+        {"do": "name", "clusters": [1], "name": "x"},
         {"do": "label", "rows": [3, 4], "names": ["y", "x"]},
         {"do": "split", "cluster": 2},
         {"do": "merge", "clusters": [0, 3]},
@@ -129,7 +129,7 @@ def test_what_is_done_is_undone_and_done_again_and_all_of_it_is_in_the_journal(s
         assert again(sitting).state.record == record
     for record in records[1:4]:
         assert sitting.act({"do": "redo"}).record == record
-    sitting.act({"do": "name", "cluster": 0, "name": "z"})
+    sitting.act({"do": "name", "clusters": [0], "name": "z"})
     assert not sitting.can_redo
     assert again(sitting).state.record == sitting.state.record
     with pytest.raises(InputError, match="nothing to redo"):
@@ -138,13 +138,13 @@ def test_what_is_done_is_undone_and_done_again_and_all_of_it_is_in_the_journal(s
 
 def test_a_journal_cut_in_mid_line_loses_no_name(sitting):
     for number, name in enumerate("abc"):
-        sitting.act({"do": "name", "cluster": number, "name": name})
+        sitting.act({"do": "name", "clusters": [number], "name": name})
     whole = sitting.path.read_bytes()
-    sitting.path.write_bytes(whole + b'\n{"do":"name","cluster":0,"na')
+    sitting.path.write_bytes(whole + b'\n{"do":"name","clusters":[0],"na')
     back = again(sitting)
     assert back.state.said.names == {0: "a", 1: "b", 2: "c"}
     assert len(back.left_out) == 1 and "cut short" in back.left_out[0]
-    back.act({"do": "name", "cluster": 0, "name": "d"})
+    back.act({"do": "name", "clusters": [0], "name": "d"})
     assert again(sitting).state.said.names == {0: "d", 1: "b", 2: "c"}
 
 
@@ -155,7 +155,7 @@ def test_nothing_is_done_that_is_not_in_the_journal(sitting, monkeypatch):
     before, content = sitting.state.record, sitting.path.read_bytes()
     monkeypatch.setattr(module, "append_entry", full)
     with pytest.raises(OSError, match="full"):
-        sitting.act({"do": "name", "cluster": 0, "name": "d"})
+        sitting.act({"do": "name", "clusters": [0], "name": "d"})
     assert sitting.state.record == before
     assert sitting.path.read_bytes() == content
 
@@ -163,11 +163,14 @@ def test_nothing_is_done_that_is_not_in_the_journal(sitting, monkeypatch):
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        ({"do": "name", "cluster": 9, "name": "x"}, "no cluster 9. Choose of 0, 1, 2"),
-        ({"do": "name", "cluster": 0, "name": "x" * 81}, "at most 80 characters"),
-        ({"do": "name", "cluster": 0, "name": "a\nb"}, "is no name"),
+        ({"do": "name", "clusters": [9], "name": "x"}, "no cluster 9. Choose of 0, 1, 2"),
+        ({"do": "name", "clusters": [0], "name": "x" * 81}, "at most 80 characters"),
+        ({"do": "name", "clusters": [0], "name": "a\nb"}, "is no name"),
+        ({"do": "name", "clusters": [], "name": "a"}, "No cluster was given"),
+        ({"do": "name", "clusters": [0.0], "name": "a"}, "no cluster 0.0"),
+        ({"do": "merge", "clusters": [True, 0]}, "no cluster True"),
         ({"do": "name", "cluster": 0}, "is no action"),
-        ({"do": "name", "cluster": "0", "name": "x"}, "is no action"),
+        ({"do": "name", "clusters": "0", "name": "x"}, "is no action"),
         ({"do": "label", "rows": [120], "names": ["x"]}, "row number from 0 to 119"),
         ({"do": "label", "rows": [-1], "names": ["x"]}, "row number from 0 to 119"),
         ({"do": "label", "rows": [True], "names": ["x"]}, "row number from 0 to 119"),
@@ -192,7 +195,7 @@ def test_what_cannot_be_done_is_told_and_leaves_no_trace(sitting, action, said):
 
 def test_another_runs_journal_is_refused_and_kept(sitting, unnamed):
     other = open_run(unnamed)
-    sitting.act({"do": "name", "cluster": 0, "name": "x"})
+    sitting.act({"do": "name", "clusters": [0], "name": "x"})
     content = sitting.path.read_bytes()
     with pytest.raises(IntegrityError, match="another run's clusters"):
         Sitting(other, sitting.path.parent)
@@ -203,7 +206,7 @@ def test_another_runs_journal_is_refused_and_kept(sitting, unnamed):
 
 
 def test_an_action_of_a_later_version_is_left_out_and_said(sitting):
-    sitting.act({"do": "name", "cluster": 0, "name": "x"})
+    sitting.act({"do": "name", "clusters": [0], "name": "x"})
     with sitting.path.open("a") as file:
         file.write('\n{"do": "dance"}\n')
     back = again(sitting)
@@ -216,7 +219,7 @@ def test_a_run_without_labels_has_no_accuracy_and_takes_names(unnamed, tmp_path)
     record = sitting.state.record
     assert (record["classes"], record["accuracy"], record["named"]) == ([], None, 0)
     assert sitting.curve == []
-    record = sitting.act({"do": "name", "cluster": 2, "name": "x"}).record
+    record = sitting.act({"do": "name", "clusters": [2], "name": "x"}).record
     assert record["classes"] == ["x"]
     assert record["named"] == pytest.approx(lines_of(sitting)[2]["rows"] / 120)
 
@@ -237,3 +240,41 @@ def test_data_that_moved_or_changed_are_not_taken_for_the_runs_own(finished, sha
 
 def test_the_journal_lies_beside_the_run(run, tmp_path):
     assert Sitting(run, tmp_path).path == tmp_path / JOURNAL
+
+
+def test_names_of_any_letters_are_kept_and_spaces_are_one_kind(sitting):
+    names = ["नमस्\u200cते", "👩\u200d🔬", "a\u00a0 b"]
+    sitting.act({"do": "label", "rows": [0, 1, 2], "names": names})
+    assert [sitting.state.said.label_of(row) for row in range(4)] == [*names[:2], "a b", None]
+
+
+def test_a_column_of_other_things_is_no_column_of_labels(sitting, monkeypatch):
+    monkeypatch.setattr(module, "MOST_CLASSES", 100)
+    with pytest.raises(InputError, match="would be 120 classes"):
+        sitting.act(
+            {"do": "label", "rows": list(range(120)), "names": [f"n{i}" for i in range(120)]}
+        )
+    assert not sitting.can_undo
+
+
+def test_several_clusters_are_named_and_undone_at_once(sitting):
+    before = sitting.state.record
+    sitting.act({"do": "name", "clusters": [0, 2], "name": "x"})
+    assert sitting.state.said.names == {0: "x", 2: "x"}
+    assert sitting.act({"do": "undo"}).record == before
+
+
+def test_a_journal_that_somebody_made_up_does_no_harm(sitting, tmp_path):
+    with sitting.path.open("ab") as file:
+        file.write(
+            b"\n".join([b"[" * 200_000, *[b"junk"] * 500, b'{"do":"split","cluster":1e400}'])
+        )
+    back = again(sitting)
+    assert len(back.left_out) == 11 and back.left_out[-1] == "and so were 492 more"
+    target = tmp_path / "mine.txt"
+    target.write_text("mine")
+    sitting.path.unlink()
+    sitting.path.symlink_to(target)
+    with pytest.raises(IntegrityError, match="no plain file"):
+        again(sitting)
+    assert target.read_text() == "mine"

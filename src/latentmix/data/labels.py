@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latentmix.data.dataset import UNKNOWN, Dataset
-from latentmix.data.text import open_csv
+from latentmix.data.text import active, open_csv
 from latentmix.errors import InputError
 
 _HEADER_KEYS = {
@@ -128,7 +128,8 @@ def read_label_rows(path: str | Path, row_ids: Sequence[str] | None, n_rows: int
     """
     path = Path(path)
     with open_csv(path) as lines:
-        found = label_lines(lines, str(path), row_ids, n_rows)
+        told = ((line, [*map(active, cells)]) for line, cells in lines)
+        found = label_lines(told, str(path), row_ids, n_rows)
     return encode_names(found.get(row) for row in range(n_rows))
 
 

@@ -98,6 +98,8 @@ def _one_error(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(path, error) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "BytesIO" in reason:
+            reason = "it is of no kind that is known"
         raise FormatError(
             f"{path} cannot be read as an image: {reason}. Expected a whole "
             f"{FORMATS.get(path.suffix.lower(), 'image')} file; replace or remove it."

@@ -7,9 +7,26 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 from latentmix.data.limits import unreadable
 from latentmix.errors import FormatError
+
+# A spreadsheet takes a cell that begins so for a formula.
+FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
+QUOTE: Final = "'"
+
+
+def inert(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: text is quoted, numbers are not."""
+    is_quoted = isinstance(value, str) and value.startswith((*FORMULAS, QUOTE))
+    return f"{QUOTE}{value}" if is_quoted else value
+
+
+def active(cell: str) -> str:
+    """Return what `inert` was given."""
+    is_quoted = cell.startswith(QUOTE) and cell[1:].startswith((*FORMULAS, QUOTE))
+    return cell[1:] if is_quoted else cell
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +24,9 @@ from latentmix.models.blocks import blocks
 from latentmix.runs.opened import OpenRun
 from latentmix.runs.parts import PARTS, ROWS_PER_ANSWER, Parts, read_latents
 from latentmix.storage.files import null_where_not_finite
+
+# So many mixtures and groupings are kept worked out.
+KEPT: Final = 3
 
 # An answer of such a probability is called sure.
 SURE: Final = 0.9
@@ -64,6 +67,12 @@ class Rows:
             self.part[parts.numbers(part)] = number
         self.train = latents.train(run.model.latents)
         self.naming = _naming_rows(parts)
+
+        # Names leave both as they are; a step back and forth meets what was worked out before.
+        self.seen = lru_cache(KEPT)(lambda mixture: _seen(mixture, self.means))
+        self.grouped = lru_cache(KEPT)(
+            lambda mixture, cluster_of: _grouped(self.seen(mixture), cluster_of, self.known)
+        )
 
     def __len__(self) -> int:
         return len(self.means)
@@ -122,7 +131,7 @@ class Grouped(NamedTuple):
     purities: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Said:
     """All that was said so far.
 
@@ -133,16 +142,17 @@ class Said:
         The cluster of each component: the lowest component in it gives the number.
     names : mapping
         Of clusters.
-    labels : mapping
-        Of rows.
+    labels : (N,) of int, and label_names : tuple of str
+        Of each row the place of its label among the names, -1 without one.
     own : bool
         Whether the labels that the run was named by count.
     """
 
     mixture: GaussianMixture
     cluster_of: tuple[int, ...]
+    labels: np.ndarray
+    label_names: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
-    labels: Mapping[int, str] = field(default_factory=dict)
     own: bool = True
 
     @property
@@ -153,7 +163,18 @@ class Said:
     @property
     def n_said(self) -> int:
         """How many names were given, of rows and of clusters."""
-        return len(self.names) + len(self.labels)
+        return len(self.names) + int((self.labels >= 0).sum())
+
+    @property
+    def classes(self) -> set[str]:
+        """All names that were given."""
+        return {self.label_names[k] for k in np.unique(self.labels) if k >= 0} | {
+            *self.names.values()
+        }
+
+    def label_of(self, row: int) -> str | None:
+        """Return the label that a row was given."""
+        return None if self.labels[row] < 0 else self.label_names[self.labels[row]]
 
     def members(self, cluster: int) -> list[int]:
         """Return a cluster's components."""
@@ -186,17 +207,18 @@ class Found(NamedTuple):
 class State:
     """What was said, and what follows from it: worked out when it is asked for, and kept."""
 
-    def __init__(self, run: OpenRun, rows: Rows, said: Said, before: State | None = None) -> None:
+    def __init__(self, run: OpenRun, rows: Rows, said: Said) -> None:
         self.said, self._run, self._rows = said, run, rows
-        # Names leave the clusters as they are, and merging what the mixture says.
-        if before is None or before.said.mixture is not said.mixture:
-            before = None
-        self.seen: Seen = before.seen if before else _seen(said.mixture, rows.means)
-        if before is None or before.said.cluster_of != said.cluster_of:
-            before = None
-        self.grouped: Grouped = (
-            before.grouped if before else _grouped(self.seen, said.cluster_of, rows.known)
-        )
+
+    @property
+    def seen(self) -> Seen:
+        """What the mixture says of all rows."""
+        return self._rows.seen(self.said.mixture)
+
+    @property
+    def grouped(self) -> Grouped:
+        """Which cluster each row is in."""
+        return self._rows.grouped(self.said.mixture, self.said.cluster_of)
 
     @cached_property
     def model(self) -> LatentMixture:
@@ -223,11 +245,9 @@ class State:
         classes, probabilities = np.full(n_rows, -1, np.int32), np.zeros(n_rows, np.float32)
         for block in blocks(n_rows, ROWS_PER_ANSWER):
             classes[block], probabilities[block] = self._answered(block)
-        if said.labels:
-            index = {name: number for number, name in enumerate(names)}
-            rows = np.fromiter(said.labels, np.int64)
-            classes[rows] = [index[name] for name in said.labels.values()]
-            probabilities[rows] = 1.0
+        labelled = np.flatnonzero(said.labels >= 0)
+        classes[labelled] = _places(said.label_names, names)[said.labels[labelled]]
+        probabilities[labelled] = 1.0
         clusters = grouped.clusters[grouped.places]
         return Found(clusters, grouped.probabilities, classes, probabilities, names)
 
@@ -269,40 +289,34 @@ class State:
     @property
     def _judged(self) -> np.ndarray:
         """Labelled test rows, but for those that were labelled here, (N,) of bool."""
-        judged: np.ndarray = (self._rows.part == PARTS.index("test")) & (
-            self._rows.known.labels >= 0
-        )
-        judged[np.fromiter(self.said.labels, np.int64, len(self.said.labels))] = False
+        is_test = self._rows.part == PARTS.index("test")
+        judged: np.ndarray = is_test & (self._rows.known.labels >= 0) & (self.said.labels < 0)
         return judged
 
     def _evidence(self) -> Evidence | None:
         """Return all that names components: known labels, labels given, and clusters' names."""
-        said, known = self.said, self._rows.known
-        names: dict[int, str] = {}
-        if said.own:
-            of_rows = known.labels[self._rows.naming]
-            names = {
-                row: known.class_names[label]
-                for row, label in zip(self._rows.naming.tolist(), of_rows.tolist(), strict=True)
-            }
-        names.update(said.labels)
-        if not names and not said.names:
+        said, known, naming = self.said, self._rows.known, self._rows.naming
+        labelled = np.flatnonzero(said.labels >= 0)
+        own = naming[said.labels[naming] < 0] if said.own else naming[:0]
+        if not (len(labelled) or len(own) or said.names):
             return None
-        classes = encode_names([*names.values(), *said.names.values()]).class_names
-        index = {name: number for number, name in enumerate(classes)}
-        rows = np.fromiter(names, np.int64, len(names))
+        of_data = {known.class_names[k] for k in np.unique(known.labels[own])}
+        classes = encode_names([*of_data, *said.classes]).class_names
         counts = np.zeros((len(said.cluster_of), len(classes)))
         for cluster, name in said.names.items():
             members = said.members(cluster)
             # One row at least: a component that is nowhere first has its name all the same.
-            counts[members, index[name]] = np.maximum(self.seen.sizes[members], 1)
-        return Evidence(
-            self.seen.responsibilities[rows],
-            np.fromiter((index[name] for name in names.values()), np.int64, len(names)),
-            np.array(classes),
-            rows,
-            counts,
+            counts[members, classes.index(name)] = np.maximum(self.seen.sizes[members], 1)
+        rows = np.concatenate([own, labelled])
+        indices = np.concatenate(
+            [
+                _places(known.class_names, classes)[known.labels[own]],
+                _places(said.label_names, classes)[said.labels[labelled]],
+            ]
         )
+        order = np.argsort(rows, kind="stable")
+        responsibilities = self.seen.responsibilities[rows[order]]
+        return Evidence(responsibilities, indices[order], np.array(classes), rows[order], counts)
 
     @cached_property
     def _named(self) -> set[int]:
@@ -346,6 +360,12 @@ class State:
             }
             lines.append(null_where_not_finite(line))
         return lines
+
+
+def _places(names: Sequence[str], among: Sequence[str]) -> np.ndarray:
+    """Return where each of some names stands among others, -1 where it does not."""
+    index = {name: place for place, name in enumerate(among)}
+    return np.array([index.get(name, -1) for name in names], np.int64)
 
 
 def _seen(mixture: GaussianMixture, means: np.ndarray) -> Seen:

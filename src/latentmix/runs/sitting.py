@@ -1,6 +1,6 @@
 """A sitting: what a person says of a run's rows and clusters, one action after the other.
 
-    {"do": "name", "cluster": 3, "name": "7"}             every row of a cluster is of a class
+    {"do": "name", "clusters": [3], "name": "7"}          every row of these clusters is of a class
     {"do": "label", "rows": [5, 8], "names": ["7", "1"]}  single rows are
     {"do": "merge", "clusters": [3, 5]}                   they are one cluster
     {"do": "split", "cluster": 3}                         it is two: EM inside it, or unmerged
@@ -20,13 +20,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from latentmix.errors import InputError, IntegrityError
 from latentmix.runs.opened import OpenRun
+from latentmix.runs.parts import evenly
 from latentmix.runs.said import Rows, Said, State
 from latentmix.storage.journal import append_entry, read_journal
 
 JOURNAL: Final = "names.jsonl"
 FORMAT: Final = 1
+
+# Classes in all; lines left out of a journal that are told one by one; states of the curve.
+MOST_CLASSES: Final = 1000
+MOST_TOLD: Final = 10
+MOST_OF_CURVE: Final = 40
 
 # A label is called something that fits beside a point.
 LONGEST_NAME: Final = 80
@@ -50,16 +58,21 @@ class Sitting:
     def __init__(self, run: OpenRun, folder: Path) -> None:
         self.run, self.rows, self.path = run, Rows(run), folder / JOURNAL
         mixture = run.model.mixture_
-        first = Said(mixture, tuple(range(mixture.n_components_)))
+        nothing = np.full(len(self.rows), -1, np.int32)
+        first = Said(mixture, tuple(range(mixture.n_components_)), nothing)
         self._states, self._at = [State(run, self.rows, first)], 0
+        self.n_done = 0
         entries, cut_short = read_journal(self.path)
-        self.left_out: list[str] = [f"line {number} was cut short" for number in cut_short]
+        left_out = [f"line {number} was cut short" for number in cut_short]
         self._begin(entries[:1])
         for number, entry in enumerate(entries[1:], start=1):
             try:
                 self._do(entry)
             except InputError as error:
-                self.left_out.append(f"action {number} is none ({error})")
+                left_out.append(f"action {number} is none ({error})")
+        self.left_out = left_out[:MOST_TOLD]
+        if len(left_out) > MOST_TOLD:
+            self.left_out.append(f"and so were {len(left_out) - MOST_TOLD:,} more")
 
     @property
     def state(self) -> State:
@@ -78,8 +91,9 @@ class Sitting:
 
     @property
     def curve(self) -> list[tuple[int, float]]:
-        """How many names were given, and the accuracy with them, of each state so far."""
-        figures = ((state.said.n_said, state.accuracy) for state in self._states[: self._at + 1])
+        """How many names were given, and the accuracy with them: of some states so far."""
+        some = [self._states[at] for at in evenly(self._at + 1, MOST_OF_CURVE)]
+        figures = ((state.said.n_said, state.accuracy) for state in some)
         return [(n_said, accuracy) for n_said, accuracy in figures if accuracy is not None]
 
     def act(self, action: Mapping[str, Any]) -> State:
@@ -95,10 +109,13 @@ class Sitting:
         at, states = self._at, list(self._states)
         try:
             self._do(action)
+            # What cannot be worked out is not done: it would be met again at each start.
+            _ = self.state.record
             append_entry(self.path, dict(action))
         except BaseException:
             self._at, self._states = at, states
             raise
+        self.n_done += 1
         states[at].forget()
         return self.state
 
@@ -132,7 +149,7 @@ class Sitting:
             raise InputError(f"There is nothing to {what}.")
         else:
             said = _after(self.state, action, self.rows)
-            state = State(self.run, self.rows, said, self.state)
+            state = State(self.run, self.rows, said)
             self._states[self._at + 1 :] = [state]
             self._at += 1
 
@@ -141,12 +158,15 @@ def _after(state: State, action: Mapping[str, Any], rows: Rows) -> Said:
     """Return what was said once an action is done."""
     said = state.said
     match action:
-        case {"do": "name", "cluster": int(cluster), "name": str(name)}:
-            _check_clusters(said, [cluster])
-            return replace(said, names=_with(said.names, [cluster], [name]))
+        case {"do": "name", "clusters": [*clusters], "name": str(name)}:
+            _check_clusters(said, clusters)
+            kept = {k: old for k, old in said.names.items() if k not in clusters}
+            called = _clean(name)
+            new = dict.fromkeys(clusters, called) if called else {}
+            return _checked(replace(said, names={**kept, **new}))
         case {"do": "label", "rows": [*numbers], "names": [*names]}:
             _check_rows(numbers, names, len(rows))
-            return replace(said, labels=_with(said.labels, numbers, names))
+            return _checked(_labelled(said, numbers, names))
         case {"do": "merge", "clusters": [*clusters]}:
             _check_clusters(said, clusters)
             return _merged(said, clusters)
@@ -154,7 +174,7 @@ def _after(state: State, action: Mapping[str, Any], rows: Rows) -> Said:
             _check_clusters(said, [cluster])
             return _split(said, cluster, rows)
         case {"do": "forget"}:
-            return replace(said, names={}, labels={}, own=False)
+            return replace(said, names={}, labels=np.full(len(rows), -1, np.int32), own=False)
     raise InputError(
         f"{str(dict(action))[:200]} is no action. Expected one of name, label, merge, split, "
         "forget, undo or redo, with what it asks for."
@@ -178,7 +198,12 @@ def _split(said: Said, cluster: int, rows: Rows) -> Said:
     """Return a cluster's components on their own; of one alone the halves that EM finds in it."""
     members, cluster_of, mixture = said.members(cluster), list(said.cluster_of), said.mixture
     if len(members) == 1:
-        mixture = mixture.split(members[0], rows.train)
+        try:
+            mixture = mixture.split(members[0], rows.train)
+        except InputError as error:
+            raise InputError(
+                f"Cluster {cluster} has too few different rows to be two. Split a larger one."
+            ) from error
         members.append(len(cluster_of))
         cluster_of.append(len(cluster_of))
     for k in members:
@@ -189,24 +214,51 @@ def _split(said: Said, cluster: int, rows: Rows) -> Said:
     return replace(said, mixture=mixture, cluster_of=tuple(cluster_of), names=names)
 
 
-def _with(names: Mapping[int, str], numbers: Sequence[int], said: Sequence[str]) -> dict[int, str]:
-    """Return names with some set, or taken back where they are blank."""
-    changed = dict(names)
-    for number, name in zip(numbers, said, strict=True):
-        if len(name) > LONGEST_NAME or not name.isprintable():
-            raise InputError(
-                f"{name[:LONGEST_NAME]!r} is no name. Expected at most {LONGEST_NAME} characters "
-                "on one line."
-            )
-        changed.pop(number, None)
-        if name.strip():
-            changed[number] = name.strip()
-    return changed
+def _labelled(said: Said, numbers: Sequence[int], names: Sequence[str]) -> Said:
+    """Return what was said with some labels set, or taken back where they are blank."""
+    clean = {name: _clean(name) for name in dict.fromkeys(names)}
+    all_names = tuple(dict.fromkeys([*said.label_names, *filter(None, clean.values())]))
+    place = {name: number for number, name in enumerate(all_names)} | {"": -1}
+    labels = said.labels.copy()
+    labels[np.asarray(numbers, np.int64)] = [place[clean[name]] for name in names]
+    return replace(said, labels=labels, label_names=all_names)
+
+
+def _clean(name: str) -> str:
+    """Return a name as it is kept: spaces of all kinds are one kind, and none at the ends.
+
+    Raises
+    ------
+    InputError
+        If it is too long, or has a line break or another character that is not shown.
+    """
+    clean = " ".join(name.split())
+    # Joiners belong to letters and pictures of several parts.
+    shown = clean.replace("\u200c", "").replace("\u200d", "")
+    if len(clean) > LONGEST_NAME or not shown.isprintable() or "\n" in name or "\r" in name:
+        raise InputError(
+            f"{name[:LONGEST_NAME]!r} is no name. Expected at most {LONGEST_NAME} characters on "
+            "one line, all of which can be seen."
+        )
+    return clean
+
+
+def _checked(said: Said) -> Said:
+    """Refuse more classes than somebody can mean."""
+    n_classes = len(said.classes)
+    if n_classes > MOST_CLASSES:
+        raise InputError(
+            f"These would be {n_classes:,} classes. Expected at most {MOST_CLASSES:,}; is it the "
+            "column of the labels that was read?"
+        )
+    return said
 
 
 def _check_clusters(said: Said, clusters: Sequence[Any]) -> None:
-    unknown = [cluster for cluster in clusters if cluster not in said.cluster_of]
-    if unknown:
+    unknown = [k for k in clusters if type(k) is not int or k not in said.cluster_of]
+    if unknown or not clusters:
+        if not clusters:
+            raise InputError("No cluster was given. Give one at least.")
         listed = ", ".join(map(str, said.clusters))
         raise InputError(f"There is no cluster {unknown[0]!r}. Choose of {listed}.")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,9 @@ def read_journal(path: Path) -> Entries:
         If it cannot be read.
     """
     try:
+        # A link, or a pipe, of a folder that somebody sent is followed nowhere.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError("it is no plain file")
         content = path.read_bytes()
     except FileNotFoundError:
         return Entries([], [])
@@ -44,7 +48,7 @@ def read_journal(path: Path) -> Entries:
             continue
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
         if isinstance(entry, dict):
             entries.append(entry)
@@ -62,12 +66,18 @@ def append_entry(path: Path, entry: dict[str, Any]) -> None:
         If it cannot be written: it then does not count, whatever there is of it.
     """
     line = json.dumps(entry, separators=(",", ":"), allow_nan=False)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        with os.fdopen(handle, "ab") as file:
-            file.write(b"\n" + line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with os.fdopen(os.open(path, flags, 0o644), "ab") as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                file.write(b"\n" + line.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                # Whatever there is of it would count when it is read.
+                file.truncate(size)
+                raise
     except OSError as error:
         raise WriteError(
             f"{path} cannot be written: {error.strerror or error}. Nothing was lost; free some "

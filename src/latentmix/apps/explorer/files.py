@@ -10,23 +10,39 @@ from typing import Any, Final
 import numpy as np
 
 from latentmix.data.labels import label_lines
-from latentmix.data.text import csv_lines
+from latentmix.data.text import active, csv_lines, inert
 from latentmix.errors import InputError
 from latentmix.runs.parts import PARTS
 from latentmix.runs.sitting import Sitting
-
-# A spreadsheet takes a cell that begins so for a formula.
-FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 COLUMNS: Final = ("row", "id", "part", "cluster", "label", "probability", "given", "known_label")
 
 
 def labels_csv(sitting: Sitting) -> bytes:
-    """Return the labels of single rows as a label file."""
-    ids, labels = sitting.rows.ids, sitting.state.said.labels
-    called = {row: row if ids is None else ids[row] for row in sorted(labels)}
-    cells = ((inert(name), inert(labels[row])) for row, name in called.items())
-    return _csv(("row" if ids is None else "id", "label"), cells)
+    """Return all that names components as a label file, for `latentmix label`.
+
+    A row has its own label, or else the name that was given to its cluster, or else the label that
+    named the run, unless that was forgotten. Test rows have what the data call them, so that they
+    are scored, and never a cluster's name.
+    """
+    rows, said, found = sitting.rows, sitting.state.said, sitting.state.found
+    names: dict[int, str] = {}
+    is_test = rows.part == PARTS.index("test")
+    if said.own:
+        known = is_test & (rows.known.labels >= 0)
+        known[rows.naming] = True
+        names = {
+            row: rows.known.class_names[rows.known.labels[row]]
+            for row in np.flatnonzero(known).tolist()
+        }
+    for cluster, name in said.names.items():
+        own = np.flatnonzero((found.clusters == cluster) & ~is_test)
+        names.update(dict.fromkeys(own.tolist(), name))
+    for row in np.flatnonzero(said.labels >= 0).tolist():
+        names[row] = said.label_names[said.labels[row]]
+    called = {row: row if rows.ids is None else rows.ids[row] for row in sorted(names)}
+    cells = ((inert(shown), inert(names[row])) for row, shown in called.items())
+    return _csv(("row" if rows.ids is None else "id", "label"), cells)
 
 
 def rows_csv(sitting: Sitting, rows: Sequence[int]) -> bytes:
@@ -63,17 +79,20 @@ def label_action(sitting: Sitting, content: bytes) -> dict[str, Any]:
         lines = _parquet_lines(content)
     else:
         try:
-            lines = list(csv_lines(content.decode("utf-8-sig")))
+            decoded = csv_lines(content.decode("utf-8-sig"))
+            lines = [(line, [*map(active, cells)]) for line, cells in decoded]
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"The file is no CSV in UTF-8 ({error}). Save it as one.") from error
     numbered, ids = lines, sitting.rows.ids
     if lines and {"row", "given"} <= set(lines[0][1]):
         header = lines[0][1]
         row, given = header.index("row"), header.index("given")
+        short = [line for line, cells in lines[1:] if len(cells) <= max(row, given)]
+        if short:
+            raise InputError(f"The file, line {short[0]}: cells are missing. Take it out anew.")
         numbered = [(line, [cells[row], cells[given]]) for line, cells in lines[1:]]
         ids = None
-    told = ((line, list(map(active, cells))) for line, cells in numbered)
-    names = label_lines(told, "The file", ids, len(sitting.rows))
+    names = label_lines(numbered, "The file", ids, len(sitting.rows))
     return {"do": "label", "rows": list(names), "names": list(names.values())}
 
 
@@ -99,16 +118,6 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def inert(value: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula: text is quoted, numbers are not."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
-
-
-def active(cell: str) -> str:
-    """Return what `inert` was given."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULAS) else cell
-
-
 def _columns(sitting: Sitting, rows: Sequence[int]) -> dict[str, list[Any]]:
     """Return the columns of rows."""
     every, found, said = sitting.rows, sitting.state.found, sitting.state.said
@@ -125,7 +134,7 @@ def _columns(sitting: Sitting, rows: Sequence[int]) -> dict[str, list[Any]]:
         "cluster": found.clusters[chosen].tolist(),
         "label": names[found.classes[chosen]].tolist(),
         "probability": [round(p, 4) for p in found.probabilities[chosen].tolist()],
-        "given": [said.labels.get(row, "") for row in numbers],
+        "given": [said.label_of(row) or "" for row in numbers],
         "known_label": known[every.known.labels[chosen]].tolist(),
     }
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Final
 import numpy as np
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from latentmix.apps.explorer.files import label_action, labels_csv, rows_csv, rows_parquet
 from latentmix.apps.explorer.views import Views
-from latentmix.apps.web.api import not_understood, refused
+from latentmix.apps.web.api import refused, said_of
 from latentmix.errors import InputError, LatentmixError
 from latentmix.runs.said import State
 
@@ -34,10 +34,13 @@ BYTES: Final = "application/octet-stream"
 MOST_LOOKS: Final = 2000
 
 
+RowNumber = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class Numbers(BaseModel):
     """Row numbers."""
 
-    rows: Annotated[list[int], Field(min_length=1, max_length=MOST_LOOKS)]
+    rows: Annotated[list[RowNumber], Field(min_length=1, max_length=MOST_LOOKS)]
 
 
 class Places(BaseModel):
@@ -64,8 +67,13 @@ class Asked(BaseModel):
 class Export(BaseModel):
     """Which rows, all unless said, and as what."""
 
-    rows: list[int] | None = None
+    rows: list[RowNumber] | None = None
     format: str = "csv"
+
+
+async def _not_understood(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"error": f"{said_of(error)}."}, 422)
 
 
 async def _body(request: Request) -> bytes:
@@ -79,7 +87,7 @@ def explorer_of(views: Views) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        exception_handlers={LatentmixError: refused, RequestValidationError: not_understood},
+        exception_handlers={LatentmixError: refused, RequestValidationError: _not_understood},
     )
     pages = {path.name: path for path in (files("latentmix.apps.explorer") / "page").iterdir()}
 
@@ -90,10 +98,15 @@ def explorer_of(views: Views) -> FastAPI:
     def state_of(state: State) -> dict[str, Any]:
         return {
             **state.record,
+            "n_done": sitting.n_done,
             "can_undo": sitting.can_undo,
             "can_redo": sitting.can_redo,
             "curve": sitting.curve,
         }
+
+    def numbered(content: bytes) -> Response:
+        """Return columns with the number of the state that they are of: another tab may act."""
+        return Response(content, media_type=BYTES, headers={"X-State": str(sitting.n_done)})
 
     def looks_of(values: np.ndarray) -> Any:
         """Return images as bytes, a table's rows as cells."""
@@ -132,12 +145,12 @@ def explorer_of(views: Views) -> FastAPI:
     @app.get("/clusters")
     def clusters() -> Response:
         with turn:
-            return Response(views.clusters(), media_type=BYTES)
+            return numbered(views.clusters())
 
     @app.get("/classes")
     def classes() -> Response:
         with turn:
-            return Response(views.classes(), media_type=BYTES)
+            return numbered(views.classes())
 
     @app.get("/points")
     def points(axes: str = "pca") -> Response:
@@ -147,7 +160,7 @@ def explorer_of(views: Views) -> FastAPI:
         return Response(found or b"", 200 if found else 202, media_type=BYTES)
 
     @app.get("/row/{number}")
-    def row(number: int) -> dict[str, Any]:
+    def row(number: RowNumber) -> dict[str, Any]:
         with turn:
             return views.row(number)
 
@@ -168,11 +181,14 @@ def explorer_of(views: Views) -> FastAPI:
 
     @app.post("/decode")
     def decode(asked: Places) -> Any:
-        z = np.asarray(asked.z, np.float32)
-        if z.ndim != 2 or z.shape[1] != views.rows.means.shape[1] or not np.isfinite(z).all():
+        latent_dim = views.rows.means.shape[1]
+        if {len(point) for point in asked.z} != {latent_dim}:
             raise InputError(
-                f"z has the shape {z.shape}. Expected (n, {views.rows.means.shape[1]}), finite."
+                f"z holds points of other lengths. Expected {latent_dim} numbers each."
             )
+        z = np.asarray(asked.z, np.float32)
+        if not np.isfinite(z).all():
+            raise InputError("z holds numbers that are not finite. Expected finite ones.")
         with turn:
             return looks_of(views.decoded(z))
 

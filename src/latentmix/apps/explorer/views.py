@@ -167,7 +167,7 @@ class Views:
             "part": PARTS[rows.part[row]],
             "cluster": int(found.clusters[row]),
             "known": rows.known.class_names[label] if label >= 0 else None,
-            "given": state.said.labels.get(int(row)),
+            "given": state.said.label_of(int(row)),
             "density": float(state.seen.ranks[row]),
             "latents": [round(float(value), 4) for value in rows.means[row]],
             "neighbours": [int(other) for other in near if other != row][:NEIGHBOURS],
@@ -227,8 +227,7 @@ class Views:
         """
         state, rows = self.sitting.state, self.rows
         candidates = np.flatnonzero(rows.part != PARTS.index("test"))
-        labelled = np.zeros(len(rows), bool)
-        labelled[np.fromiter(state.said.labels, np.int64, len(state.said.labels))] = True
+        labelled = state.said.labels >= 0
         if state.said.own:
             labelled[rows.naming] = True
         free = int((~labelled[candidates]).sum())
@@ -352,6 +351,7 @@ class _Embedding:
 
     def __init__(self, means: np.ndarray) -> None:
         self._means, self._places = means, None
+        self._failed: Exception | None = None
         self._work: threading.Thread | None = None
 
     @property
@@ -362,16 +362,27 @@ class _Embedding:
         return find_spec("umap") is not None
 
     def places(self) -> np.ndarray | None:
-        """Return (N, 2), None while it is worked out."""
+        """Return (N, 2), None while it is worked out.
+
+        Raises
+        ------
+        InputError
+            If UMAP cannot place these rows.
+        """
+        if self._failed is not None:
+            raise InputError(f"UMAP failed: {self._failed}. Choose other axes.")
         if self._work is None:
             self._work = threading.Thread(target=self._embed, daemon=True)
             self._work.start()
         return self._places
 
     def _embed(self) -> None:
-        import umap  # noqa: PLC0415  # slow to import, and an extra
+        try:
+            import umap  # noqa: PLC0415  # slow to import, and an extra
 
-        self._places = umap.UMAP(n_components=2).fit_transform(self._means)
+            self._places = umap.UMAP(n_components=2).fit_transform(self._means)
+        except Exception as error:  # of whatever kind, the page is waiting for an answer
+            self._failed = error
 
 
 def _numbers(values: np.ndarray) -> bytes:

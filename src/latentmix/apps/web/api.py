@@ -152,7 +152,7 @@ def api_of(run: OpenRun) -> FastAPI:
         version=__version__,
         docs_url=None,  # they are fetched from elsewhere
         redoc_url=None,
-        exception_handlers={LatentmixError: refused, RequestValidationError: not_understood},
+        exception_handlers={LatentmixError: refused, RequestValidationError: _not_understood},
     )
     answering = _Answering(run)
     app.get("/")(answering.about)
@@ -168,12 +168,15 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 422)
 
 
-async def not_understood(request: Request, error: Exception) -> JSONResponse:
-    """Answer with a sentence on what was asked in another form than is described."""
-    assert isinstance(error, RequestValidationError)
+def said_of(error: RequestValidationError) -> str:
+    """Return what is wrong with a request first, and where."""
     first: dict[str, Any] = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    said = f"{where}: {first['msg']}. What is expected stands in /openapi.json."
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+async def _not_understood(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    said = f"{said_of(error)}. What is expected stands in /openapi.json."
     return JSONResponse({"error": said}, 422)
 
 

@@ -2,7 +2,7 @@
 
 import { say } from "./dom.js";
 import { NO_NAME, colourAt, colourOf } from "./palette.js";
-import { getBytes, getJson, postFile, postJson } from "./net.js";
+import { get, getBytes, getJson, postFile, postJson } from "./net.js";
 
 export class App extends EventTarget {
   about = null;
@@ -18,9 +18,11 @@ export class App extends EventTarget {
   nChosen = 0;
   row = -1;
   colourBy = "class";
+  names = []; // those of the data first, then others as they come: a place is a name's for good
 
   async open() {
     this.about = await getJson("/about");
+    this.names = [...this.about.known];
     const n = this.about.rows;
     const [fixed, state] = await Promise.all([getBytes("/fixed"), getJson("/state")]);
     this.known = new Uint16Array(fixed, 0, n);
@@ -40,11 +42,21 @@ export class App extends EventTarget {
   #turn = Promise.resolve();
   #inTurn(ask) {
     const next = this.#turn.then(async () => {
-      await this.#take(await ask());
+      const state = await ask();
+      if (state === null) return;
+      await this.#take(state);
       this.tell("changed");
     });
     this.#turn = next.catch(() => {});
     return next;
+  }
+
+  /** Look again, if another tab has acted. */
+  refresh() {
+    return this.#inTurn(async () => {
+      const state = await getJson("/state");
+      return state.n_done === this.state.n_done ? null : state;
+    });
   }
 
   /** Wait until all that was done so far is done. */
@@ -53,12 +65,21 @@ export class App extends EventTarget {
   }
 
   async #take(state) {
-    const n = this.about.rows, same = this.state?.grouping === state.grouping;
-    const [classes, clusters] = await Promise.all([
-      getBytes("/classes"),
-      same ? null : getBytes("/clusters"), // names leave clusters as they are
-    ]);
+    const n = this.about.rows;
+    let classes, clusters;
+    for (;;) {
+      const same = this.state?.grouping === state.grouping;
+      [classes, clusters] = await Promise.all([
+        columns("/classes"),
+        same ? null : columns("/clusters"), // names leave clusters as they are
+      ]);
+      const all = [classes, clusters].filter((each) => each !== null);
+      if (all.every((each) => each.state === state.n_done)) break;
+      state = await getJson("/state"); // another tab has acted meanwhile
+    }
+    [classes, clusters] = [classes.bytes, clusters?.bytes];
     this.state = state;
+    for (const name of state.classes) if (!this.names.includes(name)) this.names.push(name);
     this.classes = new Uint16Array(classes, 0, n);
     this.sure = new Uint8Array(classes, 2 * n, n);
     if (clusters) {
@@ -90,8 +111,9 @@ export class App extends EventTarget {
 
   /** A cluster's colour, as on the map: that of its name, unless clusters are coloured. */
   clusterColour(cluster) {
+    if (this.colourBy === "cluster") return colourAt(cluster);
     const line = this.state.clusters.find((each) => each.cluster === cluster);
-    return line?.name && this.colourBy !== "cluster" ? colourOf(line.name) : colourAt(cluster);
+    return line?.name ? colourOf(line.name) : "var(--dim)";
   }
 
   chooseClusters(clusters) {
@@ -129,7 +151,7 @@ export class App extends EventTarget {
   async name(name) {
     if (this.chosenClusters.size) {
       const clusters = [...this.chosenClusters];
-      for (const cluster of clusters) await this.act({ do: "name", cluster, name });
+      await this.act({ do: "name", clusters, name });
       say(name ? `Named ${clusters.length > 1 ? "clusters" : "cluster"} ${clusters.join(", ")}: ${name}` : "Name taken back");
     } else if (this.nChosen) {
       const rows = this.chosenRows();
@@ -146,9 +168,17 @@ export class App extends EventTarget {
   }
 }
 
-/** The name that a digit stands for: itself, unless classes are called otherwise. */
+/** Whether digits stand for themselves: as long as no class is called anything else. */
+export const digitsAreNames = (app) => app.names.every((name) => /^\d+$/.test(name));
+
+/** The name that a digit stands for: itself, or where classes are words the one of that place. */
 export function nameOfDigit(app, digit) {
-  const names = app.state.classes.length ? app.state.classes : app.about.known;
-  if (names.every((name) => /^\d+$/.test(name))) return digit;
-  return names[Number(digit)] ?? digit;
+  const name = digitsAreNames(app) ? digit : app.names[Number(digit)];
+  if (name === undefined) throw new Error(`No class has the key ${digit} yet. Press N, and type its name.`);
+  return name;
+}
+
+async function columns(path) {
+  const response = await get(path);
+  return { bytes: await response.arrayBuffer(), state: Number(response.headers.get("X-State")) };
 }

@@ -8,24 +8,29 @@ const SHOWN = 24;
 /** A box to type a name in, with the names there are to choose from. */
 export function nameBox(app, text, give) {
   const list = make("datalist", { id: `names-${text.replace(/\W/g, "")}` });
-  const names = new Set([...app.state.classes, ...app.about.known]);
-  list.append(...[...names].map((name) => make("option", { value: name })));
+  const fill = () => list.replaceChildren(...app.names.map((value) => make("option", { value })));
+  fill();
   const input = make("input", { type: "text", maxLength: 80, autocomplete: "off", placeholder: "a name, then Enter" });
   input.setAttribute("list", list.id);
   const form = make("form", { className: "line naming" }, make("label", {}, `${text} `, input), list, make("button", {}, "Name"));
+  input.addEventListener("focus", fill);
   form.addEventListener(
     "submit",
     trying(async (event) => {
       event.preventDefault();
-      await give(input.value.trim());
+      const name = input.value.trim();
+      input.value = "";
+      input.blur(); // keys are keys again
+      await give(name);
     }),
   );
   return form;
 }
 
 export function showChosen(app, looks) {
-  const panel = $("panel-selection");
-  let asked = 0;
+  const panel = $("panel-selection"), head = make("div"), body = make("div");
+  let asked = 0, headed = null; // what the head is of: while that stays, so does what is typed in it
+  panel.replaceChildren(head, body);
 
   const sheet = (title, rows, all) => {
     const items = rows.map((row) => ({ look: all.get(row), said: `row ${row}`, act: () => app.showRow(row) }));
@@ -35,19 +40,24 @@ export function showChosen(app, looks) {
   const draw = trying(async () => {
     const turn = ++asked, clusters = [...app.chosenClusters];
     if (!app.nChosen && !clusters.length) {
-      panel.replaceChildren(
-        make("p", { className: "soft" }, "Nothing is chosen. Choose a cluster on the left, click a point, or draw a lasso around rows (hold Shift, or press L)."),
+      headed = null;
+      head.replaceChildren(
+        make("p", { className: "soft" }, "Nothing is chosen. Choose a cluster in the list, click a point, or draw a lasso around rows (hold Shift, or press L)."),
       );
+      body.replaceChildren();
       return;
     }
     const title = clusters.length ? clusters.map((cluster) => app.clusterTitle(cluster)).join(", ") : `${count(app.nChosen)} rows`;
-    const head = [
-      make("h2", {}, title),
-      nameBox(app, clusters.length ? "All of its rows are" : "These rows are", (name) => app.name(name)),
-    ];
-    panel.replaceChildren(...head);
+    const of = clusters.length ? `clusters ${clusters}` : "rows";
+    if (of !== headed) {
+      headed = of;
+      const text = clusters.length ? "All of its rows are" : "These rows are";
+      head.replaceChildren(make("h2"), nameBox(app, text, (name) => app.name(name)));
+      body.replaceChildren();
+    }
+    head.firstChild.textContent = title;
     const parts = clusters.length === 1 ? await ofCluster(clusters[0]) : await ofRows();
-    if (turn === asked) panel.append(...parts);
+    if (turn === asked) body.replaceChildren(...parts);
   });
 
   const ofRows = async () => {

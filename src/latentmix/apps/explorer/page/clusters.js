@@ -4,18 +4,22 @@ import { $, count, make, percent, swatch, trying } from "./dom.js";
 
 export function showClusters(app) {
   const list = $("cluster-list");
-  let active = 0; // the line that keys act on
+  let active = null; // the cluster that keys act on
+
+  // Those that nobody is in are told by their number alone.
+  const shown = () => app.state.clusters.filter((each) => each.rows > 0 || each.given);
 
   const draw = () => {
-    const lines = app.state.clusters;
-    active = Math.min(active, lines.length - 1);
+    const lines = shown(), n_empty = app.state.clusters.length - lines.length;
+    if (!lines.some((each) => each.cluster === active)) active = lines[0]?.cluster;
     list.replaceChildren(...lines.map(line));
-    list.setAttribute("aria-activedescendant", `cluster-${lines[active]?.cluster}`);
+    list.setAttribute("aria-activedescendant", `cluster-${active}`);
+    $("empty").textContent = n_empty ? `and ${n_empty} that no row is in` : "";
     $("merge").disabled = app.chosenClusters.size < 2;
     $("split").disabled = app.chosenClusters.size !== 1;
   };
 
-  const line = (each, at) => {
+  const line = (each) => {
     const facts = [`${count(each.rows)}\u00a0rows`];
     if (each.confidence !== null) facts.push(`${percent(each.confidence)}\u00a0sure`);
     if (each.purity !== null) facts.push(`${percent(each.purity)}\u00a0pure`);
@@ -26,7 +30,7 @@ export function showClusters(app) {
         id: `cluster-${each.cluster}`,
         role: "option",
         ariaSelected: `${app.chosenClusters.has(each.cluster)}`,
-        className: at === active ? "active" : "",
+        className: each.cluster === active ? "active" : "",
       },
       swatch(app.clusterColour(each.cluster)),
       make(
@@ -36,22 +40,23 @@ export function showClusters(app) {
         make("small", {}, each.name ? `cluster ${each.cluster} · ${facts.join(" · ")}` : facts.join(" · ")),
       ),
     );
-    item.addEventListener("click", (event) => choose(at, event.ctrlKey || event.metaKey || event.shiftKey));
+    item.addEventListener("click", (event) => choose(each.cluster, event.ctrlKey || event.metaKey || event.shiftKey));
     return item;
   };
 
-  const choose = (at, adding) => {
-    active = at;
-    const cluster = app.state.clusters[at].cluster, chosen = new Set(adding ? app.chosenClusters : []);
+  const choose = (cluster, adding) => {
+    active = cluster;
+    const chosen = new Set(adding ? app.chosenClusters : []);
     if (adding && chosen.has(cluster)) chosen.delete(cluster);
     else chosen.add(cluster);
     app.chooseClusters(chosen);
-    list.children[at]?.scrollIntoView({ block: "nearest" });
+    $(`cluster-${cluster}`)?.scrollIntoView({ block: "nearest" });
   };
 
   const step = (by, adding = false) => {
-    const n = app.state.clusters.length;
-    choose(app.chosenClusters.size ? (active + by + n) % n : active, adding);
+    const clusters = shown().map((each) => each.cluster), n = clusters.length;
+    const at = clusters.indexOf(active);
+    choose(clusters[app.chosenClusters.size ? (at + by + n) % n : at], adding);
   };
 
   list.addEventListener("keydown", (event) => {

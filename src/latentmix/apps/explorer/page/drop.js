@@ -11,7 +11,7 @@ export function takeDrops(app, map, rows) {
     const query = new URLSearchParams({ name: file.name, axes: $("axes").value, inverted });
     const found = await postFile(`/drop?${query}`, file);
     map.setMarks(found.place ? [{ x: found.place[0], y: found.place[1], label: file.name.slice(0, 24) }] : []);
-    rows.showDropped(found, file.name, () => take(file, !inverted));
+    rows.showDropped(found, file.name, () => take(file, !inverted), () => take(file, inverted));
   });
 
   const cover = (by) => {

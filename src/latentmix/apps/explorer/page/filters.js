@@ -7,14 +7,18 @@ export function showFilters(app, map) {
   const place = $("filters");
   const hidden = { cluster: new Set(), class: new Set(), part: new Set() };
   const bounds = { sure: [0, 255], density: [0, 255] };
+  const nameOf = (code) => (code === NO_NAME ? NO_NAME : app.state.classes[code]);
 
   const mask = () => {
     const n = app.about.rows, shown = new Uint8Array(n), { sure, density } = bounds;
+    // By their names: a class has another number once there are others.
+    const codes = [NO_NAME, ...app.state.classes.keys()].filter((code) => hidden.class.has(nameOf(code)));
+    const hiddenCodes = new Set(codes);
     for (let row = 0; row < n; row++) {
       shown[row] = Number(
         app.sure[row] >= sure[0] && app.sure[row] <= sure[1] &&
         app.density[row] >= density[0] && app.density[row] <= density[1] &&
-        !hidden.cluster.has(app.clusters[row]) && !hidden.class.has(app.classes[row]) &&
+        !hidden.cluster.has(app.clusters[row]) && !hiddenCodes.has(app.classes[row]) &&
         !hidden.part.has(app.part[row]),
       );
     }
@@ -35,6 +39,19 @@ export function showFilters(app, map) {
       "fieldset",
       {},
       make("legend", {}, title),
+      make(
+        "div",
+        { className: "line" },
+        ...[["all", false], ["none", true]].map(([text, hide]) => {
+          const button = make("button", { type: "button", ariaLabel: `${title}: ${text}` }, text);
+          button.addEventListener("click", (event) => {
+            event.stopPropagation();
+            hidden[kind] = new Set(hide ? choices.map(([value]) => value) : []);
+            draw();
+          });
+          return button;
+        }),
+      ),
       ...choices.map(([value, name]) => {
         const box = make("input", { type: "checkbox", checked: !hidden[kind].has(value) });
         box.addEventListener("change", () => {
@@ -58,7 +75,7 @@ export function showFilters(app, map) {
   };
 
   const draw = () => {
-    const classes = app.state.classes.map((name, at) => [at, name]);
+    const classes = app.state.classes.map((name) => [name, name]);
     place.replaceChildren(
       boxes("Clusters", "cluster", app.state.clusters.map(({ cluster }) => [cluster, app.clusterTitle(cluster)])),
       boxes("Classes", "class", [...classes, [NO_NAME, "without a name"]]),

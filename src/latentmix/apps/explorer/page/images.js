@@ -109,6 +109,15 @@ export class Looks {
     return make("div", { className: "wide" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines)));
   }
 
+  /** Return a table's row beside what is left of it. */
+  pair(input, output) {
+    const head = ["", "input", "reconstruction"].map((title) => make("th", {}, title));
+    const lines = input.map((value, at) =>
+      make("tr", {}, make("th", {}, this.#columns[at]), make("td", {}, `${value}`), make("td", {}, `${output[at]}`)),
+    );
+    return make("div", { className: "wide" }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...lines)));
+  }
+
   /** Return an element that shows one row. */
   element(look, said = "") {
     if (this.areImages) {

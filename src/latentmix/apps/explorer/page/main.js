@@ -1,6 +1,6 @@
 // The page: the map in the middle, clusters on the left, details on the right, and the keys.
 
-import { App, nameOfDigit } from "./app.js";
+import { App, digitsAreNames, nameOfDigit } from "./app.js";
 import { showChosen } from "./chosen.js";
 import { showClusters } from "./clusters.js";
 import { $, count, make, percent, say, swatch, trying } from "./dom.js";
@@ -76,10 +76,13 @@ function colourMap(map) {
     return;
   }
   map.setColours(codes, names.map(colourOf));
-  const digits = !names.every((name) => /^\d+$/.test(name));
-  const items = names.slice(0, 40).map((name, at) =>
-    make("li", {}, swatch(colourOf(name)), name, digits && at < 10 && by === "class" ? make("kbd", {}, `${at}`) : null),
-  );
+  // Names that somebody can press a key for are there before they are given.
+  const keyOf = (name) => (digitsAreNames(app) || by !== "class" ? -1 : app.names.indexOf(name));
+  const listed = by === "class" && !digitsAreNames(app) ? app.names : names;
+  const items = listed.slice(0, 40).map((name) => {
+    const key = keyOf(name);
+    return make("li", {}, swatch(colourOf(name)), name, key >= 0 && key < 10 ? make("kbd", {}, `${key}`) : null);
+  });
   if (codes.includes(NO_NAME)) items.push(make("li", {}, swatch(getComputedStyle(document.body).getPropertyValue("--dim")), "without a name"));
   legend.replaceChildren(...items);
 }
@@ -93,6 +96,7 @@ function placesOn(map) {
       const response = await get(`/points?axes=${encodeURIComponent(axes)}`);
       if (own !== turn) return;
       $("waiting").hidden = response.status !== 202;
+      document.body.classList.toggle("waiting", response.status === 202);
       if (response.status !== 202) {
         const bytes = await response.arrayBuffer(), n = app.about.rows;
         map.setMarks([]);
@@ -136,7 +140,10 @@ function mapOf(looks) {
   });
   return new PointMap($("map"), {
     onLasso: (rows, adding) => app.chooseRows(rows, adding),
-    onPick: (row) => (row < 0 ? app.chooseRows([]) : app.showRow(row)),
+    onPick: (row) => {
+      app.chooseRows([]); // what a key names next is what is shown
+      if (row >= 0) app.showRow(row);
+    },
     onHover,
     thumbnails: looks.areImages ? thumbnails : null,
   });
@@ -155,7 +162,7 @@ function themed(map) {
 function listenToMenus() {
   addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]"))
-      if (!menu.contains(event.target) || event.target.matches("button")) menu.open = false;
+      if (!menu.contains(event.target) || event.target.matches(".closes")) menu.open = false;
   });
 }
 
@@ -200,8 +207,8 @@ function listenToKeys(map, clusters, next) {
   $("help").addEventListener("click", () => $("keys").showModal());
   const keys = {
     n: () => {
-      openTab("selection");
-      $("panel-selection").querySelector("input")?.focus();
+      if (!rowIsOpen()) openTab("selection");
+      $(rowIsOpen() ? "panel-row" : "panel-selection").querySelector("input")?.focus();
     },
     j: () => clusters.step(1),
     k: () => clusters.step(-1),
@@ -210,7 +217,16 @@ function listenToKeys(map, clusters, next) {
     a: chooseInView,
     q: next.open,
     "?": () => $("keys").showModal(),
-    Escape: () => app.chooseRows([]),
+    Escape: () => {
+      for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+      app.chooseRows([]);
+    },
+  };
+  /** A row that is looked at is what is named, and nothing that was chosen before. */
+  const rowIsOpen = () => app.row >= 0 && !$("panel-row").hidden;
+  const name = (digit) => {
+    const called = nameOfDigit(app, digit);
+    return rowIsOpen() ? app.act({ do: "label", rows: [app.row], names: [called] }) : app.name(called);
   };
   addEventListener("keydown", (event) => {
     const busy = event.target.matches("input:not([type=checkbox]):not([type=range]), select, textarea") || document.querySelector("dialog[open]");
@@ -220,7 +236,8 @@ function listenToKeys(map, clusters, next) {
     if (event.ctrlKey || event.metaKey) {
       work = { z: () => act(event.shiftKey ? "redo" : "undo"), y: () => act("redo") }[key];
     } else if (/^\d$/.test(key)) {
-      work = trying(() => app.name(nameOfDigit(app, key)));
+      if (event.repeat) return; // a key held down is one answer
+      work = trying(async () => name(key));
     }
     if (!work) return;
     event.preventDefault();
@@ -269,8 +286,9 @@ async function begin() {
     if (isAny) openTab("selection");
   });
   app.on("row", () => map.show(app.row));
+  addEventListener("focus", trying(() => app.refresh()));
   if (about.shown === "decoded") say("The data are no longer where the run read them: rows are shown as the model decodes them.", true);
-  for (const said of about.left_out) say(`In the journal, ${said}, and is left out. All other names are there.`, true);
+  if (about.left_out.length) say(`In the journal ${about.left_out.join("; ")}: left out. All other names are there.`, true);
   globalThis.explorer = { app, map }; // for measuring
   document.body.dataset.ready = "";
 }

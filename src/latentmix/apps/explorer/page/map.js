@@ -1,5 +1,5 @@
 // The map: all points as pixels of one raster, which a single loop over typed arrays fills.
-// What few there are of (images, ellipses, marks, the lasso) is drawn on top of it.
+// What few there are of (images, marks, the lasso) is drawn on top of it.
 
 import { rowsInside, trace } from "./lasso.js";
 import { DrawList, PAD, Raster, blend, clamp, css, pack } from "./raster.js";
@@ -20,7 +20,6 @@ export class PointMap {
   #shown = null;
   #selected = null;
   #marks = [];
-  #rings = [];
   #theme = { paper: "#ffffff", ink: "#1c1e21", dim: "#9aa0a8" };
   #view = { scale: 1, left: 0, top: 0, width: 0, height: 0, ratio: 1 };
   #home = { x: 0, y: 0, wide: 1, high: 1 }; // the box that fit() shows
@@ -44,7 +43,7 @@ export class PointMap {
 
   /**
    * The canvas fills its parent, and follows its size. `heard` is what the map calls:
-   * onLasso(rows, adding) once a lasso is closed (adding: Shift was held); onPick(row) on a click
+   * onLasso(rows, adding) once a lasso is closed (adding: with the lasso tool, and Shift was held); onPick(row) on a click
    * and onHover(row, clientX, clientY), where -1 is no row; thumbnails(rows), which promises a Map
    * of images, or null where there are none.
    */
@@ -101,12 +100,6 @@ export class PointMap {
   /** Points of their own on top: {x, y, label} each. */
   setMarks(marks) {
     this.#marks = marks ?? [];
-    this.#change();
-  }
-
-  /** Ellipses of two deviations: {x, y, variance1, variance2, covariance, label, colour} each. */
-  setRings(rings) {
-    this.#rings = rings ?? [];
     this.#change();
   }
 
@@ -280,7 +273,6 @@ export class PointMap {
     paper.font = "600 12px system-ui, sans-serif";
     paper.lineJoin = "round";
     this.#thumbnails.draw(paper, this.#theme.paper, css, view);
-    this.#drawRings(paper);
     if (this.#ringed >= 0) this.#drawRinged(paper, this.#ringed);
     for (const mark of this.#marks) this.#drawMark(paper, mark);
     if (this.#drag?.kind === "lasso" && this.#drag.moved) this.#drawLasso(paper, this.#drag.path);
@@ -333,29 +325,6 @@ export class PointMap {
     this.#drawText(paper, mark.label, across + (left ? -14 : 14), down, left ? "right" : "left");
   }
 
-  #drawRings(paper) {
-    const view = this.#view, labels = [];
-    for (const ring of this.#rings) {
-      const across = ring.x * view.scale + view.left, down = view.top - ring.y * view.scale;
-      const mean = (ring.variance1 + ring.variance2) / 2, half = (ring.variance1 - ring.variance2) / 2;
-      const apart = Math.hypot(half, ring.covariance);
-      const long = 2 * Math.sqrt(mean + apart), short = 2 * Math.sqrt(Math.max(0, mean - apart));
-      const turn = -Math.atan2(ring.covariance, half) / 2; // the canvas's y axis points down
-      paper.beginPath();
-      paper.ellipse(across, down, long * view.scale, short * view.scale, turn, 0, 2 * Math.PI);
-      this.#outline(paper, ring.colour);
-      labels.push({ text: ring.label, across, down, half: paper.measureText(ring.label).width / 2 });
-    }
-    const drawn = [];
-    for (const label of labels) {
-      const beside = (other) => Math.abs(other.across - label.across) > other.half + label.half;
-      const clear = (other) => beside(other) || Math.abs(other.down - label.down) > 13;
-      if (!drawn.every(clear)) continue; // zooming in parts them
-      drawn.push(label);
-      this.#drawText(paper, label.text, label.across, label.down, "center");
-    }
-  }
-
   #drawLasso(paper, path) {
     trace(paper, path);
     paper.globalAlpha = 0.08;
@@ -390,7 +359,7 @@ export class PointMap {
     this.#canvas.focus({ preventScroll: true });
     const lasso = this.#tool === "lasso" ? button === 0 && !this.#space : button === 0 && shiftKey;
     const kind = this.#pointers.size > 1 ? "pinch" : lasso ? "lasso" : "pan";
-    this.#drag = { kind, picks: button === 0, moved: kind === "pinch", adding: shiftKey, path: [x, y] };
+    this.#drag = { kind, picks: button === 0, moved: kind === "pinch", path: [x, y] };
     this.#cursor();
   }
 
@@ -433,7 +402,7 @@ export class PointMap {
     this.#drag = null;
     this.#cursor();
     if (!drag.moved && drag.picks) this.#heard.onPick(this.#nearest(event.offsetX, event.offsetY));
-    if (drag.moved && drag.kind === "lasso") this.#close(drag.path, drag.adding || event.shiftKey);
+    if (drag.moved && drag.kind === "lasso") this.#close(drag.path, this.#tool === "lasso" && event.shiftKey);
   }
 
   #cancel(event) {

@@ -14,14 +14,22 @@ async function answered(response) {
   throw new Error(said || `The server answered with ${response.status}.`);
 }
 
+let inFlight = 0;
+const count = (by) => {
+  inFlight += by;
+  document.body.classList.toggle("busy", inFlight > 0);
+};
+
 const asked = async (path, options) => {
-  let response;
+  count(1);
   try {
-    response = await fetch(path, options);
-  } catch {
+    return await answered(await fetch(path, options));
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
     throw new Error("The server does not answer. Start it again; all names are kept.");
+  } finally {
+    count(-1);
   }
-  return answered(response);
 };
 
 export const get = (path) => asked(path);

@@ -93,13 +93,14 @@ export function showNext(app, looks) {
       await app.act({ do: "label", rows: [row], names: [name] });
       tell();
     });
+    const labelByKey = trying(async (digit) => label(nameOfDigit(app, digit)));
     sheet.addEventListener("keydown", (event) => {
       const across = looks.areImages ? Math.max(1, Math.floor(sheet.clientWidth / (tiles[0].element.offsetWidth + 8))) : 1;
       const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
       if (by) go(at + by);
       else if (event.key === "Backspace" || event.key === "Delete") label("");
       else if (event.key === "Enter") dialog.close();
-      else if (/^\d$/.test(event.key)) label(nameOfDigit(app, event.key));
+      else if (/^\d$/.test(event.key)) event.repeat || labelByKey(event.key);
       else return;
       event.preventDefault();
       event.stopPropagation();

@@ -6,17 +6,21 @@ import { colourOf } from "./palette.js";
 import { getJson } from "./net.js";
 
 export function showRows(app, looks, openTab) {
-  const panel = $("panel-row");
-  let asked = 0;
-  panel.replaceChildren(make("p", { className: "soft" }, "Click a point or an image to see what is known of it."));
+  const panel = $("panel-row"), head = make("div"), body = make("div");
+  let asked = 0, headed = -1; // the row that the head is of: what is typed there stays
+  let again = null; // what shows a dropped image anew
+  panel.replaceChildren(head, body);
+  head.replaceChildren(make("p", { className: "soft" }, "Click a point or an image to see what is known of it."));
 
-  const pair = (input, output) =>
-    make(
+  const pair = (input, output) => {
+    if (!looks.areImages) return looks.pair(input, output);
+    return make(
       "div",
-      { className: looks.areImages ? "pair" : "" },
+      { className: "pair" },
       make("figure", {}, looks.element(input, "the row"), make("figcaption", {}, "input")),
       make("figure", {}, looks.element(output, "its reconstruction"), make("figcaption", {}, "reconstruction")),
     );
+  };
   const bars = (found) => [
     ...(found.classes.length
       ? [make("h3", {}, "Class"), ...found.classes.slice(0, 5).map(([name, p]) => bar(name, p, colourOf(name)))]
@@ -40,11 +44,16 @@ export function showRows(app, looks, openTab) {
     if (found.given !== null) facts.push(`labelled here: ${found.given}`);
     const use = make("button", { type: "button" }, "Take it to the generator");
     use.addEventListener("click", () => app.dispatchEvent(new CustomEvent("latents", { detail: found.latents })));
-    panel.replaceChildren(
-      make("h2", {}, found.id === null ? `Row ${row}` : found.id),
+    if (headed !== row) {
+      headed = row;
+      head.replaceChildren(
+        make("h2", {}, found.id === null ? `Row ${row}` : found.id),
+        nameBox(app, "This row is", (name) => app.act({ do: "label", rows: [row], names: [name] })),
+      );
+    }
+    body.replaceChildren(
       make("p", { className: "soft" }, facts.join(" · ")),
       pair(own.get(row), output[0]),
-      nameBox(app, "This row is", (name) => app.act({ do: "label", rows: [row], names: [name] })),
       ...bars(found),
       make("h3", {}, "Nearest in latent space"),
       looks.sheet(
@@ -54,21 +63,22 @@ export function showRows(app, looks, openTab) {
     );
   });
   app.on("row", () => {
+    again = null;
     openTab("row");
     draw();
   });
-  app.on("changed", draw);
+  app.on("changed", () => (again ? again() : draw()));
 
   /** Show what the model says of a dropped image. */
-  const showDropped = (found, name, invert) => {
+  const showDropped = (found, name, invert, repeat) => {
     asked++;
-    app.row = -1;
+    [app.row, headed, again] = [-1, -1, repeat];
     const facts = [];
     if (found.p_value !== null) facts.push(`${percent(found.p_value)} of the held-out rows are at least as strange`);
     const button = make("button", { type: "button" }, "Black for white");
     button.addEventListener("click", invert);
-    panel.replaceChildren(
-      make("h2", {}, name),
+    head.replaceChildren(make("h2", {}, name));
+    body.replaceChildren(
       make("p", { className: "soft" }, facts.join(" · ")),
       pair(Uint8Array.from(found.image), Uint8Array.from(found.reconstruction)),
       button,
