@@ -168,9 +168,9 @@ class Said:
     @property
     def classes(self) -> set[str]:
         """All names that were given."""
-        return {self.label_names[k] for k in np.unique(self.labels) if k >= 0} | {
-            *self.names.values()
-        }
+        n_rows = np.bincount(self.labels + 1, minlength=len(self.label_names) + 1)[1:]
+        given = {name for name, n in zip(self.label_names, n_rows, strict=True) if n}
+        return given | {*self.names.values()}
 
     def label_of(self, row: int) -> str | None:
         """Return the label that a row was given."""
