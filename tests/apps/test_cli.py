@@ -144,6 +144,47 @@ def test_a_table_without_classes_is_run_with_as_many_components_as_it_calls_for(
         assert np.asarray(image.convert("L")).std() > 5
 
 
+def test_predict_answers_for_many_files_once(latentmix, run_folder, shapes, tmp_path):
+    for number in range(3):
+        rows = shapes.X[40 * number : 40 * (number + 1)].reshape(-1, 8, 8)
+        np.save(tmp_path / f"part{number}.npy", rows)
+    pattern, out = tmp_path / "part*.npy", tmp_path / "answers"
+    code, said, err = latentmix("predict", run_folder, pattern, "-o", out, "--shard", "2/2")
+    assert (code, err) == (0, [])
+    assert [path.name for path in sorted(out.glob("*.csv"))] == ["part1.csv"]
+    code, said, _ = latentmix("predict", run_folder, pattern, "-o", out)
+    assert code == 0
+    assert [line.rpartition(": ")[2] for line in said if line[1:3] == "/3"] == [
+        *("40 rows", "there already", "40 rows")
+    ]
+    whole = tmp_path / "whole.csv"
+    np.save(tmp_path / "all.npy", shapes.X.reshape(-1, 8, 8))
+    latentmix("predict", run_folder, tmp_path / "all.npy", "-o", whole)
+    labels = [row["label"] for n in range(3) for row in table(out / f"part{n}.csv")]
+    assert labels == [row["label"] for row in table(whole)]
+    # A file that changed, and a part that is gone, are done again; what was cut off counts not.
+    np.save(tmp_path / "part0.npy", shapes.X[:7].reshape(-1, 8, 8))
+    (out / "part2.csv").unlink()
+    with (out / "done.jsonl").open("ab") as file:
+        file.write(b'\n{"part":"part1.c')
+    code, said, _ = latentmix("predict", run_folder, pattern, "-o", out)
+    assert [line.rpartition(": ")[2] for line in said if line[1:3] == "/3"] == [
+        *("7 rows", "there already", "40 rows")
+    ]
+    assert_one_clear_line(*latentmix_error(latentmix, run_folder, tmp_path / "no*.npy", out))
+
+
+def latentmix_error(latentmix, run_folder, pattern, out):
+    code, _, err = latentmix("predict", run_folder, pattern, "-o", out)
+    return code, 66, err
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "x", "1/", "-1/2"])
+def test_a_share_that_is_none_is_refused(latentmix, run_folder, tmp_path, shard):
+    code, _, err = latentmix("predict", run_folder, "*.npy", "-o", tmp_path, "--shard", shard)
+    assert_one_clear_line(code, 2, err)
+
+
 def test_predict_writes_a_line_a_row(latentmix, run_folder, shapes_file, shapes, tmp_path):
     code, _, _ = latentmix("predict", run_folder, shapes_file, "-o", tmp_path / "found.csv")
     rows = table(tmp_path / "found.csv")

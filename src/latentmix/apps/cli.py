@@ -243,17 +243,37 @@ def report(run_folder: Path, out: Path | None) -> None:
 @cli.command()
 @click.argument("run_folder", metavar="RUN", type=Path)
 @click.argument("data")
-@click.option("-o", "--out", type=Path, required=True, metavar="FILE.csv")
+@click.option("-o", "--out", type=Path, required=True, metavar="FILE.csv|DIR")
+@click.option("--shard", metavar="I/N", help="Of a pattern's files this share alone, as 3/64.")
 @_no_cache
-def predict(run_folder: Path, data: str, out: Path, *, no_cache: bool) -> None:
-    """Write cluster, label, probability and anomaly score of each row of DATA."""
+def predict(run_folder: Path, data: str, out: Path, *, shard: str | None, no_cache: bool) -> None:
+    """Write cluster, label, probability and anomaly score of each row of DATA.
+
+    DATA with * or ? in quotes is many files: each gets one of its own in DIR, and what is there is
+    not made again.
+    """
     click.echo(f"Reading {data} with {run_folder}, writing to {out}")
     _show_downloads()
-    from latentmix.runs.predict import predict_run  # noqa: PLC0415
+    from latentmix.runs.predict import ALL, Shard, predict_parts, predict_run  # noqa: PLC0415
 
+    many = any(sign in data for sign in "*?[") and not Path(data).exists()
+    if shard is not None and not many:
+        raise click.UsageError("--shard is a share of many files. Give DATA with * in quotes.")
     with _compiled_kept(no_cache=no_cache):
+        if many:
+            share = ALL if shard is None else Shard(*_fraction(shard))
+            click.echo(f"{predict_parts(run_folder, data, out, share, click.echo)} parts in {out}")
+            return
         n_rows = predict_run(run_folder, data, out)
     click.echo(f"Wrote {n_rows:,} rows to {out}")
+
+
+def _fraction(text: str) -> tuple[int, int]:
+    """Return I and N of ``I/N``, 1 <= I <= N."""
+    number, _, of = text.partition("/")
+    if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+        return int(number), int(of)
+    raise click.UsageError(f"--shard={text!r} is no share. Expected I/N, from 1/N to N/N.")
 
 
 @cli.command()
