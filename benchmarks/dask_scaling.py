@@ -69,6 +69,7 @@ def measured(n_rows: int, n_workers: int) -> dict[str, object]:
     ):
         X = da.random.RandomState(0).normal(size=shape, chunks=chunks).persist()
         wait(X)
+        client.rebalance(X)
         here = X.compute()
         found = {"there": [], "here": []}
         n_bytes = 0

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
+from dask import annotate  # type: ignore[attr-defined]
 from dask.base import compute
 from dask.delayed import delayed
 
@@ -82,7 +83,14 @@ class DaskSource(Source):
         # One node of the graph each, however many blocks: sent once.
         shared = [delayed(each, traverse=False) for each in (work, add, units, self._check)]
         work_, add_, units_, check = shared
-        sums = [delayed(_worked)(work_, each, units_, check) for each in self.blocks]
+        holders = _holders([block.x for block in self.blocks])
+        sums = []
+        for block, workers in zip(self.blocks, holders, strict=True):
+            # A block is much larger than what is made of it: it stays where it is, unless that
+            # worker is gone.
+            where = {"workers": workers, "allow_other_workers": True} if workers else {}
+            with annotate(**where):
+                sums.append(delayed(_worked)(work_, block, units_, check))
         while len(sums) > 1:
             groups = [sums[at : at + ADDED_AT_ONCE] for at in range(0, len(sums), ADDED_AT_ONCE)]
             sums = [delayed(_added)(add_, *group) for group in groups]
@@ -124,12 +132,9 @@ def check_workers() -> None:
     ClusterError
         If a worker has another version, or none, of latentmix or NumPy.
     """
-    try:
-        from distributed import get_client  # noqa: PLC0415  # no cluster is needed
-
-        client = get_client()
-    except (ImportError, ValueError):
-        return  # the rows are this process's own
+    client = _client()
+    if client is None:
+        return
     own = _versions()
     try:
         others = client.run(_versions)
@@ -144,6 +149,27 @@ def check_workers() -> None:
                     f"The worker {address} has {name} {found[name]}, and this process "
                     f"{own[name]}. Install the same version on all of them."
                 )
+
+
+def _holders(blocks: Sequence[Any]) -> list[list[str]]:
+    """Return which workers of the cluster hold each block, none where it is still to be made."""
+    client = _client()
+    if client is None:
+        return [[]] * len(blocks)
+    known = client.who_has()
+    # Keys are tuples; in earlier versions their text.
+    keys = [getattr(block, "key", None) for block in blocks]
+    return [list(known.get(key) or known.get(str(key)) or ()) for key in keys]
+
+
+def _client() -> Any:
+    """Return the client in charge, None where the rows are this process's own."""
+    try:
+        from distributed import get_client  # noqa: PLC0415  # no cluster is needed
+
+        return get_client()
+    except (ImportError, ValueError):
+        return None
 
 
 def _versions() -> dict[str, str]:
