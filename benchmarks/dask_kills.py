@@ -3,8 +3,8 @@
     python benchmarks/dask_kills.py --kills 20
 
 A cluster of two processes; in each fit one of them, drawn at random, is killed (SIGKILL) after an
-iteration that is drawn too, and Dask starts another; the next fit begins once it is there. Needs the extra
-`dask`.
+iteration that is drawn too, and Dask starts another; the next fit begins once it is there. Needs
+the extra `dask`.
 """
 
 from __future__ import annotations
