@@ -2,7 +2,8 @@
 
 Exit codes: 0; 2 usage, an unknown recipe or recipe key; 65 bad data or a changed byte;
 66 a missing file or run; 70 a benchmark's run that failed; 74 a folder that cannot be written
-or is in use, a full disk; 130 Ctrl-C; 143 SIGTERM. What was done by then is kept.
+or is in use, a full disk; 75 a cluster that failed; 130 Ctrl-C; 143 SIGTERM. What was done by
+then is kept.
 JAX, scikit-learn and plotting are imported by the commands that need them, when they do.
 """
 
@@ -22,6 +23,7 @@ from click.core import ParameterSource
 from latentmix import __version__
 from latentmix.apps.signals import interrupt_again, is_sigterm, left_by_ctrl_c, terminate
 from latentmix.errors import (
+    ClusterError,
     InputError,
     IntegrityError,
     LatentmixError,
@@ -44,6 +46,7 @@ EXIT_CODES: tuple[tuple[type[LatentmixError], int], ...] = (
     (NotNamedError, 65),
     (MissingError, 66),
     (RunFailedError, 70),
+    (ClusterError, 75),
     (WriteError, 74),
 )
 INTERRUPTED = 130
