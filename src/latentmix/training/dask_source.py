@@ -8,6 +8,7 @@ rows. A block whose worker is lost is made again by Dask, from what it was made 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple, TypeVar
@@ -109,8 +110,16 @@ def computed(*tasks: Any) -> tuple[Any, ...]:
     LatentmixError
         What a task raised.
     """
-    try:
+    with _one_error():
         found: tuple[Any, ...] = compute(*tasks)  # type: ignore[no-untyped-call]
+    return found
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """Say in one sentence what ended a cluster's work; what a task raised passes as it is."""
+    try:
+        yield
     except Exception as error:
         kind = type(error)
         if not kind.__module__.startswith("distributed") and not isinstance(error, OSError):
@@ -121,7 +130,6 @@ def computed(*tasks: Any) -> tuple[Any, ...]:
             "scheduler and at its workers' memory, and fit again; with checkpoint=FOLDER the fit "
             "goes on."
         ) from error
-    return found
 
 
 def check_workers() -> None:
@@ -137,7 +145,8 @@ def check_workers() -> None:
         return
     own = _versions()
     try:
-        others = client.run(_versions)
+        with _one_error():
+            others = client.run(_versions)
     except ModuleNotFoundError as error:
         raise ClusterError(
             f"A worker has no {error.name}. Install latentmix {own['latentmix']} on all of them."
@@ -156,7 +165,8 @@ def _holders(blocks: Sequence[Any]) -> list[list[str]]:
     client = _client()
     if client is None:
         return [[]] * len(blocks)
-    known = client.who_has()
+    with _one_error():
+        known = client.who_has()
     # Keys are tuples; in earlier versions their text.
     keys = [getattr(block, "key", None) for block in blocks]
     return [list(known.get(key) or known.get(str(key)) or ()) for key in keys]
