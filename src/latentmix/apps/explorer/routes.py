@@ -7,8 +7,10 @@ answered is refused with status 422 and a sentence.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import wraps
 from importlib.resources import files
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
 from fastapi import Depends, FastAPI, Request
@@ -33,6 +35,8 @@ BYTES: Final = "application/octet-stream"
 # Rows whose looks are sent at once.
 MOST_LOOKS: Final = 2000
 
+
+Answer = TypeVar("Answer", bound=Callable[..., Any])
 
 RowNumber = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -80,108 +84,107 @@ async def _body(request: Request) -> bytes:
     return await request.body()
 
 
-def explorer_of(views: Views) -> FastAPI:
-    """Return the application: one request is answered after the other."""
-    sitting, turn = views.sitting, threading.Lock()
-    app = FastAPI(
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        exception_handlers={LatentmixError: refused, RequestValidationError: _not_understood},
-    )
-    pages = {path.name: path for path in (files("latentmix.apps.explorer") / "page").iterdir()}
+def _in_turn(answer: Answer) -> Answer:
+    """Let a method answer when no other does: answers take all cores, and act on one state."""
 
-    def shipped(name: str) -> Response:
-        kind = KINDS[name[name.rindex(".") :]]
-        return Response(pages[name].read_bytes(), media_type=kind)
+    @wraps(answer)
+    def alone(self: Any, *args: Any, **asked: Any) -> Any:
+        with self.turn:
+            return answer(self, *args, **asked)
 
-    def state_of(state: State) -> dict[str, Any]:
-        return {
-            **state.record,
-            "n_done": sitting.n_done,
-            "can_undo": sitting.can_undo,
-            "can_redo": sitting.can_redo,
-            "curve": sitting.curve,
-        }
+    return alone  # type: ignore[return-value]
 
-    def numbered(content: bytes) -> Response:
-        """Return columns with the number of the state that they are of: another tab may act."""
-        return Response(content, media_type=BYTES, headers={"X-State": str(sitting.n_done)})
 
-    def looks_of(values: np.ndarray) -> Any:
-        """Return images as bytes, a table's rows as cells."""
-        if views.image_shape is None:
-            return {"rows": views.as_cells(values)}
-        return Response(views.as_bytes(values).tobytes(), media_type=BYTES)
+class _Pages:
+    """The page and its modules, as they lie in the package."""
 
-    @app.get("/")
-    def page() -> Response:
-        return shipped("index.html")
+    def __init__(self) -> None:
+        folder = files("latentmix.apps.explorer") / "page"
+        self._paths = {path.name: path for path in folder.iterdir()}
 
-    @app.get("/page/{name}")
-    def module(name: str) -> Response:
-        if name not in pages:
+    def page(self) -> Response:
+        """Return the page itself."""
+        return self.module("index.html")
+
+    def module(self, name: str) -> Response:
+        """Return what the page is made of."""
+        if name not in self._paths:
             return Response("There is no such file.\n", 404, media_type="text/plain")
-        return shipped(name)
+        kind = KINDS[name[name.rindex(".") :]]
+        return Response(self._paths[name].read_bytes(), media_type=kind)
 
-    @app.get("/about")
-    def about() -> dict[str, Any]:
-        return views.about()
 
-    @app.get("/state")
-    def state() -> dict[str, Any]:
-        with turn:
-            return state_of(sitting.state)
+class _Answering:
+    """What the page asks for, one request after the other."""
 
-    @app.post("/act")
-    def act(action: dict[str, Any]) -> dict[str, Any]:
-        with turn:
-            return state_of(sitting.act(action))
+    def __init__(self, views: Views) -> None:
+        self.views, self.sitting, self.turn = views, views.sitting, threading.Lock()
 
-    @app.get("/fixed")
-    def fixed() -> Response:
-        return Response(views.fixed(), media_type=BYTES)
+    @_in_turn
+    def about(self) -> dict[str, Any]:
+        """Return what stays as it is while one looks."""
+        return self.views.about()
 
-    @app.get("/clusters")
-    def clusters() -> Response:
-        with turn:
-            return numbered(views.clusters())
+    @_in_turn
+    def fixed(self) -> Response:
+        """Return the columns that no name changes."""
+        return Response(self.views.fixed(), media_type=BYTES)
 
-    @app.get("/classes")
-    def classes() -> Response:
-        with turn:
-            return numbered(views.classes())
+    @_in_turn
+    def state(self) -> dict[str, Any]:
+        """Return the figures, and what can be done."""
+        return self._state_of(self.sitting.state)
 
-    @app.get("/points")
-    def points(axes: str = "pca") -> Response:
-        with turn:
-            found = views.points(axes)
-        # 202: it is being worked out, ask again.
+    @_in_turn
+    def act(self, action: dict[str, Any]) -> dict[str, Any]:
+        """Do something."""
+        return self._state_of(self.sitting.act(action))
+
+    @_in_turn
+    def read_labels(self, content: Annotated[bytes, Depends(_body)]) -> dict[str, Any]:
+        """Take labels from a file."""
+        return self._state_of(self.sitting.act(label_action(self.sitting, content)))
+
+    @_in_turn
+    def clusters(self) -> Response:
+        """Return each row's cluster and density."""
+        return self._numbered(self.views.clusters())
+
+    @_in_turn
+    def classes(self) -> Response:
+        """Return each row's class and its probability."""
+        return self._numbered(self.views.classes())
+
+    @_in_turn
+    def points(self, axes: str = "pca") -> Response:
+        """Return where rows lie; 202 while it is being worked out: ask again."""
+        found = self.views.points(axes)
         return Response(found or b"", 200 if found else 202, media_type=BYTES)
 
-    @app.get("/row/{number}")
-    def row(number: RowNumber) -> dict[str, Any]:
-        with turn:
-            return views.row(number)
+    @_in_turn
+    def row(self, number: RowNumber) -> dict[str, Any]:
+        """Return what is known of a row."""
+        return self.views.row(number)
 
-    @app.get("/gallery/{cluster}")
-    def gallery(cluster: int) -> dict[str, list[int]]:
-        with turn:
-            return views.gallery(cluster)._asdict()
+    @_in_turn
+    def gallery(self, cluster: int) -> dict[str, list[int]]:
+        """Return rows of a cluster."""
+        return self.views.gallery(cluster)
 
-    @app.post("/looks")
-    def looks(asked: Numbers) -> Any:
-        with turn:
-            return looks_of(views.looks(asked.rows))
+    @_in_turn
+    def looks(self, asked: Numbers) -> Any:
+        """Return rows as they look."""
+        return self._looks_of(self.views.looks(asked.rows))
 
-    @app.post("/reconstructions")
-    def reconstructions(asked: Numbers) -> Any:
-        with turn:
-            return looks_of(views.reconstructions(asked.rows))
+    @_in_turn
+    def reconstructions(self, asked: Numbers) -> Any:
+        """Return what is left of rows after latent space."""
+        return self._looks_of(self.views.reconstructions(asked.rows))
 
-    @app.post("/decode")
-    def decode(asked: Places) -> Any:
-        latent_dim = views.rows.means.shape[1]
+    @_in_turn
+    def decode(self, asked: Places) -> Any:
+        """Return what the decoder makes of points."""
+        latent_dim = self.views.rows.means.shape[1]
         if {len(point) for point in asked.z} != {latent_dim}:
             raise InputError(
                 f"z holds points of other lengths. Expected {latent_dim} numbers each."
@@ -189,46 +192,99 @@ def explorer_of(views: Views) -> FastAPI:
         z = np.asarray(asked.z, np.float32)
         if not np.isfinite(z).all():
             raise InputError("z holds numbers that are not finite. Expected finite ones.")
-        with turn:
-            return looks_of(views.decoded(z))
+        return self._looks_of(self.views.decoded(z))
 
-    @app.post("/draws")
-    def draws(asked: Draws) -> Any:
-        with turn:
-            return looks_of(views.draws(asked.n, asked.seed, asked.cluster, asked.label))
+    @_in_turn
+    def draws(self, asked: Draws) -> Any:
+        """Return new rows."""
+        return self._looks_of(self.views.draws(asked.n, asked.seed, asked.cluster, asked.label))
 
-    @app.post("/query")
-    def query(asked: Asked) -> dict[str, list[int]]:
-        with turn:
-            return {"rows": views.query(asked.n)}
+    @_in_turn
+    def query(self, asked: Asked) -> dict[str, list[int]]:
+        """Return rows to label."""
+        return {"rows": self.views.query(asked.n)}
 
-    @app.post("/drop")
+    @_in_turn
     def drop(
+        self,
         content: Annotated[bytes, Depends(_body)],
         name: str = "image.png",
         axes: str = "pca",
         inverted: bool = False,
     ) -> dict[str, Any]:
-        with turn:
-            return views.dropped(content, name, axes, inverted=inverted)
+        """Return what an image is."""
+        return self.views.dropped(content, name, axes, inverted=inverted)
 
-    @app.get("/labels.csv")
-    def labels() -> Response:
-        with turn:
-            return Response(labels_csv(sitting), media_type="text/csv")
+    @_in_turn
+    def labels(self) -> Response:
+        """Return all that names components, as a label file."""
+        return Response(labels_csv(self.sitting), media_type="text/csv")
 
-    @app.post("/labels")
-    def read_labels(content: Annotated[bytes, Depends(_body)]) -> dict[str, Any]:
-        with turn:
-            return state_of(sitting.act(label_action(sitting, content)))
-
-    @app.post("/export")
-    def export(asked: Export) -> Response:
-        rows = range(len(views.rows)) if asked.rows is None else asked.rows
+    @_in_turn
+    def export(self, asked: Export) -> Response:
+        """Return rows as a file."""
+        rows = range(len(self.views.rows)) if asked.rows is None else asked.rows
         kinds = {"csv": rows_csv, "parquet": rows_parquet}
         if asked.format not in kinds:
             raise InputError(f"format={asked.format!r} is unknown. Choose csv or parquet.")
-        with turn:
-            return Response(kinds[asked.format](sitting, rows), media_type=BYTES)
+        return Response(kinds[asked.format](self.sitting, rows), media_type=BYTES)
 
+    def _state_of(self, state: State) -> dict[str, Any]:
+        return {
+            **state.record,
+            "n_done": self.sitting.n_done,
+            "can_undo": self.sitting.can_undo,
+            "can_redo": self.sitting.can_redo,
+            "curve": self.sitting.curve,
+        }
+
+    def _numbered(self, content: bytes) -> Response:
+        """Return columns with the number of the state that they are of: another tab may act."""
+        headers = {"X-State": str(self.sitting.n_done)}
+        return Response(content, media_type=BYTES, headers=headers)
+
+    def _looks_of(self, values: np.ndarray) -> Any:
+        """Return images as bytes, a table's rows as cells."""
+        if self.views.image_shape is None:
+            return {"rows": self.views.as_cells(values)}
+        return Response(self.views.as_bytes(values).tobytes(), media_type=BYTES)
+
+
+def explorer_of(views: Views) -> FastAPI:
+    """Return the application."""
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        exception_handlers={LatentmixError: refused, RequestValidationError: _not_understood},
+    )
+    pages, its = _Pages(), _Answering(views)
+    read: dict[str, Callable[..., Any]] = {
+        "/": pages.page,
+        "/page/{name}": pages.module,
+        "/about": its.about,
+        "/fixed": its.fixed,
+        "/state": its.state,
+        "/clusters": its.clusters,
+        "/classes": its.classes,
+        "/points": its.points,
+        "/row/{number}": its.row,
+        "/gallery/{cluster}": its.gallery,
+        "/labels.csv": its.labels,
+    }
+    asked: dict[str, Callable[..., Any]] = {
+        "/act": its.act,
+        "/labels": its.read_labels,
+        "/looks": its.looks,
+        "/reconstructions": its.reconstructions,
+        "/decode": its.decode,
+        "/draws": its.draws,
+        "/query": its.query,
+        "/drop": its.drop,
+        "/export": its.export,
+    }
+    for path, answer in read.items():
+        app.get(path)(answer)
+    for path, answer in asked.items():
+        app.post(path)(answer)
     return app
