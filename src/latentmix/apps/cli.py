@@ -228,7 +228,8 @@ def label(run_folder: Path, labels: Path) -> None:
     from latentmix.runs.opened import open_run, own_data  # noqa: PLC0415
 
     # What is wrong under other names is shown by the data's images, where they still are.
-    dataset = own_data(open_run(run_folder))
+    run = open_run(run_folder)
+    dataset = None if run.image_shape is None else own_data(run)
     metrics = label_run(run_folder, labels, draw=lambda out: _draw(out, dataset))
     click.echo(summary_of(metrics, run_folder))
     _report(run_folder)

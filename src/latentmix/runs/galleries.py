@@ -95,15 +95,15 @@ def write_mistakes(model: LatentMixture, latents: Latents, parts: Parts, path: P
     )
 
 
-class _Members(NamedTuple):
-    """The training rows' components, p(k|x) of these, and log p(k) + log p(z|k) of them."""
+class Members(NamedTuple):
+    """Rows' components (or clusters), p(k|x) of these, and log p(k) + log p(z|k) of them."""
 
     components: np.ndarray
     probabilities: np.ndarray
     log_joint: np.ndarray
 
     def chosen(self, component: int, n_of_a_kind: int) -> list[np.ndarray]:
-        """Return places among the training rows, of each of `KINDS`."""
+        """Return places among the rows, of each of `KINDS`."""
         own = np.flatnonzero(self.components == component)
         by_density = own[np.argsort(-self.log_joint[own], kind="stable")]
         by_doubt = own[np.argsort(self.probabilities[own], kind="stable")]
@@ -118,15 +118,15 @@ class _Members(NamedTuple):
         return [int(own[self.log_joint[own].argmax()]) for own in groups]
 
 
-def _members(model: LatentMixture, means: np.ndarray) -> _Members:
+def _members(model: LatentMixture, means: np.ndarray) -> Members:
     """Return what the components say of rows at posterior means (N, L)."""
     found = []
     for block in blocks(len(means), ROWS_PER_ANSWER):
         responsibilities = model.mixture_.predict_proba(means[block])
         largest = responsibilities.max(axis=1)
         log_joint = np.log(largest) + model.mixture_.score_samples(means[block])
-        found.append(_Members(responsibilities.argmax(axis=1), largest, log_joint))
-    return _Members(*(np.concatenate(each) for each in zip(*found, strict=True)))
+        found.append(Members(responsibilities.argmax(axis=1), largest, log_joint))
+    return Members(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
 
 def _of_a_kind(model: LatentMixture) -> int:

@@ -22,7 +22,7 @@ from latentmix.errors import ClusterError, InputError
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.rows import Rows, patterns_of
-from latentmix.training.sources import Source
+from latentmix.training.sources import NO_ROW, Source
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class DaskSource(Source):
     ) -> T:
         """Return the sum of what work on each block gives, worked out where the blocks are."""
         if not self.blocks:
-            raise InputError("X holds no row. Expected at least one block with rows.")
+            raise InputError(NO_ROW)
         # One node of the graph each, however many blocks: sent once.
         shared = [delayed(each, traverse=False) for each in (work, add, units, self._check)]
         work_, add_, units_, check = shared

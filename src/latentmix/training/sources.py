@@ -22,6 +22,8 @@ from latentmix.kernels.rows import Rows, patterns_of, refuse_infinite
 
 T = TypeVar("T")
 
+NO_ROW = "X holds no row. Expected at least one block with rows."
+
 # Starting points are chosen among this many rows at most.
 ROWS_FOR_START = 100_000
 ROWS_A_TIME = 65_536
@@ -103,7 +105,7 @@ class Source(ABC):
         found = (work(rows, crew) for rows in self.chunks(*units))
         first = next(found, None)
         if first is None:
-            raise InputError("X holds no row. Expected at least one block with rows.")
+            raise InputError(NO_ROW)
         return reduce(add, found, first)
 
 
@@ -373,7 +375,7 @@ class _Looks:
 
     def summary(self) -> Summary:
         if self.n_rows == 0:
-            raise InputError("X holds no row. Expected at least one block with rows.")
+            raise InputError(NO_ROW)
         if not self.total > 0:
             raise InputError("All weights are 0. Expected at least one row with a weight above 0.")
         if not (self.seen > 0).all():

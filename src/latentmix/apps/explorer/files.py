@@ -14,6 +14,7 @@ from latentmix.data.text import active, csv_lines, inert
 from latentmix.errors import InputError
 from latentmix.runs.parts import PARTS
 from latentmix.runs.sitting import Sitting
+from latentmix.storage.files import csv_bytes
 
 COLUMNS: Final = ("row", "id", "part", "cluster", "label", "probability", "given", "known_label")
 
@@ -42,14 +43,14 @@ def labels_csv(sitting: Sitting) -> bytes:
         names[row] = said.label_names[said.labels[row]]
     called = {row: row if rows.ids is None else rows.ids[row] for row in sorted(names)}
     cells = ((inert(shown), inert(names[row])) for row, shown in called.items())
-    return _csv(("row" if rows.ids is None else "id", "label"), cells)
+    return csv_bytes(("row" if rows.ids is None else "id", "label"), cells)
 
 
 def rows_csv(sitting: Sitting, rows: Sequence[int]) -> bytes:
     """Return rows with what is known and said of them."""
     columns = _columns(sitting, rows)
     cells = zip(*(map(inert, columns[name]) for name in COLUMNS), strict=True)
-    return _csv(COLUMNS, cells)
+    return csv_bytes(COLUMNS, cells)
 
 
 def rows_parquet(sitting: Sitting, rows: Sequence[int]) -> bytes:
@@ -137,11 +138,3 @@ def _columns(sitting: Sitting, rows: Sequence[int]) -> dict[str, list[Any]]:
         "given": [said.label_of(row) or "" for row in numbers],
         "known_label": known[every.known.labels[chosen]].tolist(),
     }
-
-
-def _csv(header: Sequence[str], rows: Any) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()

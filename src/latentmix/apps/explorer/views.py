@@ -9,13 +9,14 @@ import copy
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from latentmix.data.pixels import read_pixels
 from latentmix.errors import InputError
 from latentmix.estimators import LatentMixture
+from latentmix.runs.galleries import KINDS, Members
 from latentmix.runs.opened import OpenRun, own_data
 from latentmix.runs.parts import PARTS
 from latentmix.runs.predict import strangeness
@@ -29,14 +30,6 @@ NEIGHBOURS: Final = 12
 
 # Columns of a table that are shown of a row.
 MOST_COLUMNS: Final = 200
-
-
-class Gallery(NamedTuple):
-    """Rows of a cluster: those it is surest of, those it is least sure of, and some at random."""
-
-    typical: list[int]
-    borderline: list[int]
-    random: list[int]
 
 
 class Views:
@@ -174,8 +167,8 @@ class Views:
             **self._answers(state, state.seen.responsibilities[row]),
         }
 
-    def gallery(self, cluster: int) -> Gallery:
-        """Return rows of a cluster.
+    def gallery(self, cluster: int) -> dict[str, list[int]]:
+        """Return rows of a cluster, of each of `KINDS`.
 
         Raises
         ------
@@ -183,15 +176,12 @@ class Views:
             If there is no such cluster.
         """
         state = self.sitting.state
-        if cluster not in state.said.cluster_of:
-            raise InputError(f"There is no cluster {cluster}. Look at the list of clusters.")
-        own = np.flatnonzero(state.found.clusters == cluster)
-        sure = state.found.cluster_probabilities[own]
-        with np.errstate(divide="ignore"):
-            typical = own[np.argsort(-(np.log(sure) + state.seen.log_density[own]), kind="stable")]
-        doubtful = own[np.argsort(sure, kind="stable")]
-        drawn = np.random.RandomState(cluster).permutation(own)
-        return Gallery(*(rows[:SHOWN].tolist() for rows in (typical, doubtful, drawn)))
+        self._check_cluster(cluster)
+        sure = state.found.cluster_probabilities
+        members = Members(state.found.clusters, sure, np.log(sure) + state.seen.log_density)
+        return dict(
+            zip(KINDS, (rows.tolist() for rows in members.chosen(cluster, SHOWN)), strict=True)
+        )
 
     def draws(
         self, n: int, seed: int, cluster: int | None = None, label: str | None = None
@@ -208,8 +198,7 @@ class Views:
             model: LatentMixture = copy.copy(self.sitting.state.model)
             model.set_params(random_state=seed)
             return model.sample(n, label=label)
-        if cluster not in said.cluster_of:
-            raise InputError(f"There is no cluster {cluster}. Look at the list of clusters.")
+        self._check_cluster(cluster)
         members, random = said.members(cluster), np.random.RandomState(seed)
         weights = said.mixture.weights_[members].astype(np.float64)
         chosen = random.choice(members, n, p=weights / weights.sum())
@@ -321,6 +310,10 @@ class Views:
             f"{axes!r} are no axes. Expected pca{also}, or two of the latent dimensions 0 to "
             f"{latent_dim - 1}, as in 0,1."
         )
+
+    def _check_cluster(self, cluster: int) -> None:
+        if cluster not in self.sitting.state.said.cluster_of:
+            raise InputError(f"There is no cluster {cluster}. Look at the list of clusters.")
 
     def _checked(self, numbers: Sequence[int]) -> np.ndarray:
         rows = np.asarray(numbers, np.int64).reshape(-1)

@@ -120,10 +120,6 @@ export class PointMap {
     return { ...this.#stats };
   }
 
-  redraw() {
-    this.#changeList();
-  }
-
   // Where one looks.
 
   /** Show all rows but the odd outlier. */
