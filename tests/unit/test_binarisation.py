@@ -13,6 +13,7 @@ from latentmix.kernels.binarisation import binarised, fixed_binarisation
 from latentmix.kernels.elbo import bernoulli_log_likelihood
 from latentmix.models.vae import Architecture, Network, prepare
 from latentmix.training.checkpoint import Checkpoint
+from latentmix.training.data_parallel import Replicas
 from latentmix.training.events import Steps, nobody
 from latentmix.training.shards import Feed
 from latentmix.training.vae_rule import Rule, Shard, named_keys, objective
@@ -68,8 +69,7 @@ def test_the_fixed_draw_is_of_the_row_alone(rows):
 
 
 def shards_of(rule, rows):
-    (device,) = jnp.zeros(1).devices()
-    with Feed(rule, named_keys(3), rows, device, 2) as feed:
+    with Feed(rule, named_keys(3), rows, Replicas(), 2) as feed:
         for epoch in range(2):
             for step in range(0, rule.steps_per_epoch, rule.steps_per_shard):
                 yield feed.at(epoch, step)

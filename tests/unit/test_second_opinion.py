@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from latentmix.data import RowView
-from latentmix.estimators.teacher import overruled
+from latentmix.estimators.teacher import Grouped, overruled
 from latentmix.kernels.warp import Warps
 from latentmix.training.classifier import STEPS_TOLD, Lessons, _agrees, second_opinion
 from latentmix.training.events import StopTraining, nobody
@@ -112,11 +112,13 @@ def test_wider_warps_are_wider_and_a_stroke_goes_no_further_than_all_the_way():
 def test_only_what_is_all_but_certain_overrules_and_never_a_known_row():
     groups = np.array([0, 0, 0, 1])
     proba = np.array([[0.1, 0.9], [0.25, 0.75], [0.02, 0.98], [0.01, 0.99]])
-    np.testing.assert_array_equal(overruled(groups, proba, np.array([2])), [1, 0, 0, 1])
+    found = overruled(Grouped(np.arange(len(groups)), groups, np.array([2])), proba)
+    np.testing.assert_array_equal(found.groups, [1, 0, 0, 1])
 
 
 def test_a_group_that_would_lose_most_of_its_rows_keeps_them():
     """As one does that the classifier has not learned: it is certain that there is none."""
     groups = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     proba = np.eye(2)[[1, 1, 1, 0, 1, 1, 0, 0]]
-    np.testing.assert_array_equal(overruled(groups, proba, np.arange(0)), [0, 0, 0, 0, 1, 1, 0, 0])
+    found = overruled(Grouped(np.arange(len(groups)), groups, np.arange(0)), proba)
+    np.testing.assert_array_equal(found.groups, [0, 0, 0, 0, 1, 1, 0, 0])

@@ -5,7 +5,7 @@ import pytest
 
 from latentmix.estimators import GaussianMixture, Refinement
 from latentmix.estimators.labels import known_labels
-from latentmix.estimators.teacher import by_class, groups_of, importance_of
+from latentmix.estimators.teacher import by_class, groups_of, importance_of, targets_of
 from latentmix.kernels.diffusion import neighbour_graph, spread_labels
 
 
@@ -105,7 +105,8 @@ def test_labelled_rows_are_in_the_graph_and_have_targets_of_their_class(groups):
     classes = np.concatenate([1 - which[odd], which[rows[3:]]])
     known = labels_of(classes, rows, 120)
     how = Refinement(max_graph_rows=100, groups=groups, n_neighbors=8)
-    targets = groups_of(x.astype(np.float32), how, GaussianMixture(2), 0, known=known)
+    grouped = groups_of(x.astype(np.float32), how, GaussianMixture(2), 0, known=known)
+    targets = targets_of(grouped, 120, 2)
     named = targets.argmax(axis=1)
     by_name = {name: set(named[known.rows[known.indices == name]].tolist()) for name in (0, 1)}
     assert by_name[0] | by_name[1] == {0, 1} and not by_name[0] & by_name[1]
@@ -127,8 +128,8 @@ def test_components_that_rows_had_are_mended_and_keep_their_numbers():
     wrong = before.copy()
     wrong[::10] = (wrong[::10] + 1) % 4
     how = Refinement(n_neighbors=8)
-    targets = groups_of(x.astype(np.float32), how, GaussianMixture(4), 0, before=wrong)
-    np.testing.assert_array_equal(targets.argmax(axis=1), before)
+    grouped = groups_of(x.astype(np.float32), how, GaussianMixture(4), 0, before=wrong)
+    np.testing.assert_array_equal(grouped.groups, before)
 
 
 def test_components_that_the_graph_speaks_against_are_given_up():
@@ -138,6 +139,6 @@ def test_components_that_the_graph_speaks_against_are_given_up():
     before[which == 1] = 0
     before[(which == 2) & (x[:, 0] > 0)] = 1
     how = Refinement(n_neighbors=8)
-    targets = groups_of(x.astype(np.float32), how, GaussianMixture(4), 0, before=before)
-    pairs = set(zip(targets.argmax(axis=1).tolist(), which.tolist(), strict=True))
+    grouped = groups_of(x.astype(np.float32), how, GaussianMixture(4), 0, before=before)
+    pairs = set(zip(grouped.groups.tolist(), which.tolist(), strict=True))
     assert len(pairs) == 4

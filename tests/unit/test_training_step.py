@@ -28,13 +28,14 @@ def network():
 
 def shard_of(rule):
     random = np.random.RandomState(0)
-    rows = random.randint(0, 256, (rule.n_rows, D)).astype(np.uint8)
-    noise = random.standard_normal((rule.n_rows, L)).astype(np.float32)
-    return Shard(jnp.asarray(rows), jnp.ones(rule.n_rows, jnp.float32), jnp.asarray(noise))
+    shape = (N_STEPS, rule.batch_size)
+    rows = random.randint(0, 256, (*shape, D)).astype(np.uint8)
+    noise = random.standard_normal((*shape, L)).astype(np.float32)
+    return Shard(jnp.asarray(rows), jnp.ones(shape, jnp.float32), jnp.asarray(noise))
 
 
 def advanced(rule, shard):
-    span = jnp.asarray([0, N_STEPS, 0], jnp.int32)
+    span = np.asarray([0, N_STEPS, 0], np.int32)
     return advance((shard, span), rule, vae_rule.init(rule, network()))
 
 
@@ -53,8 +54,7 @@ def one_by_one(rule, shard):
         return optax.apply_updates(network, updates), state, sums[2]
 
     for i in range(N_STEPS):
-        batch = slice(i * rule.batch_size, (i + 1) * rule.batch_size)
-        trained, state, loss = step(trained, state, shard.rows[batch], shard.noise[batch])
+        trained, state, loss = step(trained, state, shard.rows[i], shard.noise[i])
         total += float(loss)
     return trained, total
 

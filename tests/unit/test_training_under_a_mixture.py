@@ -17,6 +17,7 @@ from latentmix.models.priors import MixturePrior
 from latentmix.models.vae import Architecture, Network, prepare
 from latentmix.training import vae_loop
 from latentmix.training.checkpoint import Checkpoint
+from latentmix.training.data_parallel import Replicas
 from latentmix.training.events import nobody
 from latentmix.training.shards import Feed
 from latentmix.training.vae_rule import (
@@ -272,13 +273,13 @@ def test_targets_follow_their_rows_into_every_shard(rows):
     numbered = np.tile(np.arange(N, dtype=np.uint8)[:, None], (1, D))
     targets = np.tile(np.arange(N, dtype=np.float32)[:, None], (1, K))
     rule = replace(WARPED, most_shard_rows=32)
-    with Feed(rule, named_keys(0), numbered, jax.devices()[0], 2, targets) as feed:
+    with Feed(rule, named_keys(0), numbered, Replicas(), 2, targets) as feed:
         seen = []
         for step in range(3):
             shard = feed.at(1, step)
-            np.testing.assert_array_equal(shard.rows[:, 0], shard.targets[:, 0])
+            np.testing.assert_array_equal(shard.rows[..., 0], shard.targets[..., 0])
             assert np.abs(np.asarray(shard.amounts)).max() <= 1
-            seen.extend(np.asarray(shard.rows[:, 0]).tolist())
+            seen.extend(np.asarray(shard.rows[..., 0]).ravel().tolist())
     assert sorted(seen) == list(range(N))
 
 

@@ -20,8 +20,9 @@ is VaDE as it was published: the recipe `vade`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 import jax
@@ -33,13 +34,21 @@ from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.mixture import AUTO, STARTS
 from latentmix.estimators.refinement import GROUPS, Refinement
-from latentmix.estimators.teacher import SecondOpinion, groups_of, importance_of, mixture_of
+from latentmix.estimators.teacher import (
+    Grouped,
+    groups_of,
+    importance_of,
+    moments_of,
+    overruled,
+    targets_of,
+)
 from latentmix.estimators.vae import VAE, Keeper, nowhere
 from latentmix.estimators.validation import check_image_shape
 from latentmix.estimators.verbosity import print_epoch
 from latentmix.kernels.warp import Warps
 from latentmix.models.priors import MixturePrior, StandardNormal
 from latentmix.training.classifier import Lessons, second_opinion
+from latentmix.training.data_parallel import leads, of_first, said_by_first
 from latentmix.training.events import EpochEnd, Event, Listener, Stage, Steps, all_of
 from latentmix.training.shards import most_shard_rows
 from latentmix.training.vae_loop import Save, Training, copied, run, start
@@ -180,28 +189,33 @@ def refined(
         _fit_first(vae, X, around, Course(n_to_come=sum(epochs)))
     selection = None
     if mixture.n_components == AUTO:
-        selection = settle_n_components(mixture, vae.transform(X), how, around.listener)
+        if leads():
+            selection = settle_n_components(mixture, vae.transform(X), how, around.listener)
+        n_components = of_first(np.int32(mixture.n_components if leads() else 0))
+        mixture.set_params(n_components=int(n_components))
     rows = vae._prepared(X)
     held_out = around.validation_data
     held_out = None if held_out is None else vae._validated(held_out)
     prior: MixturePrior | None = None
     for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
         around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {GROUPS[how.groups]}"))
-        latents = vae.transform(X)
-        if prior is not None:
-            before = prior.most_probable(latents)
         within = around._replace(validation_data=held_out)
         if around.keeper is not None:
             within = within._replace(keeper=around.keeper.of_round(number))
-        second = None
+
+        opinion = None
         if number > how.n_rounds - how.classifier_rounds:
-            second = _second_opinion(rows, how, int(mixture.n_components), training_seed, within)
-        targets = groups_of(
-            latents, how, mixture, graph_seed, before=before, known=known, second=second
+            n_groups = int(mixture.n_components)
+            opinion = partial(_after_second_opinion, rows, how, n_groups, training_seed, within)
+        targets, mixture_now = _told(
+            vae,
+            X,
+            partial(groups_of, how=how, mixture=mixture, seed=graph_seed, known=known),
+            int(mixture.n_components),
+            before if prior is None else prior.most_probable,
+            opinion,
         )
-        training = _begun(
-            vae, how, rows, epochs[number - 1], training_seed, mixture_of(latents, targets)
-        )
+        training = _begun(vae, how, rows, epochs[number - 1], training_seed, mixture_now)
         training.targets = targets * importance_of(len(rows), known)[:, None]
         prior = _trained(
             vae,
@@ -225,6 +239,31 @@ def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
     vae.history_ = [course.of(record) for record in vae.history_]
 
 
+def _told(
+    vae: VAE,
+    X: Rows,
+    group: Callable[..., Grouped],
+    n_groups: int,
+    before: np.ndarray | Callable[[np.ndarray], np.ndarray] | None,
+    opinion: Callable[[Grouped], Grouped] | None,
+) -> tuple[np.ndarray, MixturePrior]:
+    """Return what p(k|x) of the rows is to be, (N, K), and the mixture that a round begins with.
+
+    Of several processes the first looks at the latents; all teach the classifier of an opinion.
+    """
+    latents = cache(lambda: vae.transform(X))
+
+    def looked() -> dict[str, np.ndarray]:
+        own = before(latents()) if callable(before) else before
+        return group(latents(), before=own)._asdict()
+
+    grouped = Grouped(**said_by_first(looked))
+    if opinion is not None:
+        grouped = opinion(grouped)
+    targets = targets_of(grouped, len(X), n_groups)
+    return targets, MixturePrior(**said_by_first(lambda: moments_of(latents(), targets)))
+
+
 def _warps(how: Refinement) -> Warps | None:
     """Return how far images are warped; None: rows are no images, or stay as they are."""
     if how.image_shape is None or not how.warps:
@@ -232,29 +271,35 @@ def _warps(how: Refinement) -> Warps | None:
     return Warps(*map(float, how.warps))
 
 
-def _second_opinion(
-    rows: Rows, how: Refinement, n_groups: int, seed: int, around: Surroundings
-) -> SecondOpinion | None:
-    """Return what asks a classifier of images; None: rows are none, or stay as they are."""
-    shape, warps = how.image_shape, _warps(how)
+def _after_second_opinion(
+    rows: Rows, how: Refinement, n_groups: int, seed: int, around: Surroundings, grouped: Grouped
+) -> Grouped:
+    """Return groups as a classifier leaves them; those of what is no image, or stays as it is."""
+    shape, warps, keeper = how.image_shape, _warps(how), around.keeper
     if shape is None or warps is None:
-        return None
+        return grouped
+    kept = said_by_first(lambda: _opinion_kept(keeper))
+    if kept:
+        return overruled(grouped, kept["proba"])
+    around.listener(Stage("A second opinion on the groups"))
     lessons = Lessons(tuple(map(int, shape)), n_groups, warps, int(how.classifier_steps))
+    with jax.enable_x64(False):
+        proba = second_opinion(
+            RowView(rows, grouped.rows),
+            grouped.groups,
+            grouped.known,
+            lessons,
+            seed,
+            around.listener,
+        )
+    if keeper is not None and leads():
+        keeper.save_opinion(proba)
+    return overruled(grouped, proba)
 
-    def ask(chosen: np.ndarray, groups: np.ndarray, known: np.ndarray) -> np.ndarray:
-        kept = None if around.keeper is None else around.keeper.opinion()
-        if kept is not None:
-            return kept
-        around.listener(Stage("A second opinion on the groups"))
-        with jax.enable_x64(False):
-            proba = second_opinion(
-                RowView(rows, chosen), groups, known, lessons, seed, around.listener
-            )
-        if around.keeper is not None:
-            around.keeper.save_opinion(proba)
-        return proba
 
-    return ask
+def _opinion_kept(keeper: RoundKeeper | None) -> dict[str, np.ndarray]:
+    kept = None if keeper is None else keeper.opinion()
+    return {} if kept is None else {"proba": kept}
 
 
 def _begun(

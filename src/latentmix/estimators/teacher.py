@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,7 +15,6 @@ from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.refinement import Refinement
 from latentmix.kernels.cross_fitting import dealt
 from latentmix.kernels.diffusion import graph_clusters, neighbour_graph, spread_labels
-from latentmix.models.priors import MixturePrior
 
 # The share of a row's target that is spread over all components: none begins without a row.
 DOUBT: Final = 0.01
@@ -27,15 +25,19 @@ CERTAIN: Final = 0.8
 # A group of which less would be left was not understood, and keeps its rows.
 LEAST_LEFT: Final = 0.5
 
-# What else says of rows in which groups they are, p(k|x): it is told the numbers of rows, their
-# groups, and the places of those that are beyond doubt.
-SecondOpinion = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
 # Few labelled rows count for so much of all rows together.
 LABELLED_SHARE: Final = 0.05
 
 # Parts of the labelled rows that the others judge.
 N_FOLDS: Final = 5
+
+
+class Grouped(NamedTuple):
+    """Rows that have a group, ascending, which group, and the places of those beyond doubt."""
+
+    rows: Int[np.ndarray, " M"]
+    groups: Int[np.ndarray, " M"]
+    known: Int[np.ndarray, " A"]
 
 
 def groups_of(
@@ -46,13 +48,11 @@ def groups_of(
     *,
     before: Int[np.ndarray, " N"] | None = None,
     known: KnownLabels | None = None,
-    second: SecondOpinion | None = None,
-) -> Float[np.ndarray, "N K"]:
-    """Return what p(k|x) is to be, from as many groups as the mixture has components.
+) -> Grouped:
+    """Return as many groups as the mixture has components, of the rows in the graph.
 
-    Rows outside the graph have zeros. Components that rows had `before` are mended along the graph.
-    Where labels are known, rows are put among the components of their classes (:func:`by_class`).
-    A `second` opinion has the last word, but for labelled rows.
+    Components that rows had `before` are mended along the graph. Where labels are known, rows are
+    put among the components of their classes (:func:`by_class`).
     """
     n_rows, n_components = len(latents), int(mixture.n_components)
     random = np.random.RandomState(seed)
@@ -76,27 +76,22 @@ def groups_of(
     if known is not None:
         at = np.searchsorted(chosen, known.rows)
         groups = by_class(groups, n_components, known._replace(rows=at), graph)
-    if second is not None:
-        groups = overruled(groups, second(chosen, groups, at), at)
-    targets = np.zeros((n_rows, n_components), np.float32)
-    targets[chosen] = targets_of(groups, n_components)
-    return targets
+    return Grouped(chosen, groups, at)
 
 
-def overruled(
-    groups: Int[np.ndarray, " M"], proba: Float[np.ndarray, "M K"], known: Int[np.ndarray, " A"]
-) -> Int[np.ndarray, " M"]:
-    """Return groups, or where another is all but certain that one.
+def overruled(grouped: Grouped, proba: Float[np.ndarray, "M K"]) -> Grouped:
+    """Return groups, or where a second opinion p(k|x) is all but certain of another that one.
 
-    `known` rows keep theirs, and so does a group that would lose most of its rows: a classifier
+    Known rows keep theirs, and so does a group that would lose most of its rows: a classifier
     that has not learned it is certain of others.
     """
+    groups = grouped.groups
     moved = (proba.max(axis=1) > CERTAIN) & (proba.argmax(axis=1) != groups)
-    moved[known] = False
+    moved[grouped.known] = False
     n_groups = proba.shape[1]
     counts, left = (np.bincount(rows, minlength=n_groups) for rows in (groups, groups[~moved]))
     moved &= (left >= LEAST_LEFT * counts)[groups]
-    return np.where(moved, proba.argmax(axis=1), groups)
+    return grouped._replace(groups=np.where(moved, proba.argmax(axis=1), groups))
 
 
 def _rows_of_graph(
@@ -167,19 +162,20 @@ def importance_of(n_rows: int, known: KnownLabels | None) -> Float[np.ndarray, "
     return importance
 
 
-def targets_of(groups: Int[np.ndarray, " N"], n_components: int) -> Float[np.ndarray, "N K"]:
-    """Return what p(k|x) is to be: the row's group, but for a hundredth."""
-    targets = np.full((len(groups), n_components), DOUBT / n_components, np.float32)
-    targets[np.arange(len(groups)), groups] += 1 - DOUBT
+def targets_of(grouped: Grouped, n_rows: int, n_components: int) -> Float[np.ndarray, "N K"]:
+    """Return what p(k|x) is to be: the row's group, but for a hundredth; zeros without a group."""
+    targets = np.zeros((n_rows, n_components), np.float32)
+    targets[grouped.rows] = DOUBT / n_components
+    targets[grouped.rows, grouped.groups] += 1 - DOUBT
     return targets
 
 
-def mixture_of(
+def moments_of(
     latents: Float[np.ndarray, "N L"], targets: Float[np.ndarray, "N K"]
-) -> MixturePrior:
-    """Return the mixture whose components are the groups: EM's maximisation with these shares."""
+) -> dict[str, np.ndarray]:
+    """Return weights, means and variances of the groups: EM's maximisation with these shares."""
     shares, z = targets.astype(np.float64), latents.astype(np.float64)
     counts = shares.sum(axis=0)
     means = shares.T @ z / counts[:, None]
-    variances = shares.T @ z**2 / counts[:, None] - means**2
-    return MixturePrior(counts / counts.sum(), means, np.maximum(variances, 0.0))
+    variances = np.maximum(shares.T @ z**2 / counts[:, None] - means**2, 0.0)
+    return {"weights": counts / counts.sum(), "means": means, "variances": variances}

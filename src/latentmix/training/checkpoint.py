@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from safetensors.numpy import load as tensors_from_bytes
 from latentmix.errors import IntegrityError
 from latentmix.models.named_tensors import from_tensors, to_tensors
 from latentmix.storage.files import tensor_bytes, write_bytes
+from latentmix.training.data_parallel import leads, said_by_first
 from latentmix.training.events import Listener, Stage, epoch_end_of, nobody
 from latentmix.training.vae_loop import Training
 
@@ -78,7 +80,7 @@ class Checkpoint:
         """
         finished = training.stop_reason is not None
         recent = time.monotonic() - self._saved_at < SECONDS_BETWEEN_SAVES
-        if recent and not at_once and not finished:
+        if (recent and not at_once and not finished) or not leads():
             return
         best = {} if training.best is None else to_tensors(training.best)
         tensors = {f"{_BEST}{name}": tensor for name, tensor in best.items()}
@@ -99,11 +101,18 @@ class Checkpoint:
         IntegrityError
             If there are files, and none is a checkpoint of such a training.
         """
+        kept = said_by_first(lambda: self._kept(training))
+        if kept:
+            _restore(training, kept)
+
+    def _kept(self, training: Training) -> dict[str, np.ndarray]:
+        """Return what the newest undamaged checkpoint holds; {} if there is none."""
         damaged: list[Path] = []
         why: Exception | None = None
         for path in self._newest_first():
             try:
-                self._restore(training, path)
+                kept = _tensors_of(path)
+                _restore(training, kept)
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 damaged.append(path)
                 why = error
@@ -111,11 +120,12 @@ class Checkpoint:
                 self._say(damaged, training)
                 # Those to come would else be older than one that is of no use.
                 self._remove(damaged)
-                return
+                return kept
         if damaged:
             raise IntegrityError(
                 f"{damaged[0]} is no readable checkpoint ({why}). Start again in another folder."
             ) from why
+        return {}
 
     def save_opinion(self, proba: np.ndarray) -> None:
         """Write a round's second opinion, p(k|x), before its training begins.
@@ -147,22 +157,6 @@ class Checkpoint:
         """Delete all the folder's checkpoints."""
         self._remove([*self._all(), *self._opinions()])
 
-    def _restore(self, training: Training, path: Path) -> None:
-        tensors = _tensors_of(path)
-        record = json.loads(tensors.pop(_RECORD).tobytes())
-        history = [epoch_end_of(entry) for entry in record["history"]]
-        best = {
-            name.removeprefix(_BEST): tensors.pop(name)
-            for name in [*tensors]
-            if name.startswith(_BEST)
-        }
-        training.best = from_tensors(training.state.network, best) if best else None
-        state = from_tensors(training.state, tensors)
-        training.state = jax.block_until_ready(state)  # type: ignore[no-untyped-call]  # as JAX has it
-        training.epoch, training.step = record["epoch"], record["step"]
-        training.seconds, training.history = record["seconds"], history
-        training.stopped = record["stopped"]
-
     def _all(self) -> list[Path]:
         found = [path for path in self.folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: (_round(path) or 0, _position(path)), reverse=True)
@@ -190,6 +184,22 @@ class Checkpoint:
             # One that stays does no harm, and is no reason to lose a training.
             with suppress(OSError):
                 path.unlink()
+
+
+def _restore(training: Training, kept: Mapping[str, np.ndarray]) -> None:
+    """Bring a training to where it was kept."""
+    tensors = dict(kept)
+    record = json.loads(tensors.pop(_RECORD).tobytes())
+    history = [epoch_end_of(entry) for entry in record["history"]]
+    best = {
+        name.removeprefix(_BEST): tensors.pop(name) for name in [*tensors] if name.startswith(_BEST)
+    }
+    training.best = from_tensors(training.state.network, best) if best else None
+    state = from_tensors(training.state, tensors)
+    training.state = jax.block_until_ready(state)  # type: ignore[no-untyped-call]  # as JAX has it
+    training.epoch, training.step = record["epoch"], record["step"]
+    training.seconds, training.history = record["seconds"], history
+    training.stopped = record["stopped"]
 
 
 def _position(path: Path) -> tuple[int, int]:

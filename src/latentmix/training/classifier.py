@@ -17,8 +17,9 @@ opinion, which the round's network learns; the classifier itself is needed no mo
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Final, NamedTuple
 
 import equinox as eqx
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from latentmix.data import Rows
@@ -36,6 +38,7 @@ from latentmix.models.convolution import convolutional_trunks
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.vae import prepare
 from latentmix.training.adam import scale_by_adam
+from latentmix.training.data_parallel import Replicas, most
 from latentmix.training.events import ClassifierSteps, Listener, StopTraining, nobody
 from latentmix.training.schedules import learning_rate
 
@@ -95,13 +98,17 @@ class Classifier(eqx.Module):
         return jax.nn.log_softmax(self.head(self.trunk(x)))
 
 
+# The classifier and Adam's state.
+Learned = tuple[Classifier, optax.OptState]
+
+
 class Batch(NamedTuple):
     """A step's rows and the groups they are said to be in, and rows whose group is known."""
 
-    rows: Shaped[np.ndarray, "B D"]
-    groups: Int[np.ndarray, " B"]
-    known_rows: Shaped[np.ndarray, "M D"]
-    known_groups: Int[np.ndarray, " M"]
+    rows: Shaped[Array, "B D"]
+    groups: Int[Array, " B"]
+    known_rows: Shaped[Array, "M D"]
+    known_groups: Int[Array, " M"]
 
 
 def second_opinion(
@@ -126,25 +133,34 @@ def second_opinion(
     listener : callable
         Told of `ClassifierSteps`; ends the lessons by raising `StopTraining`.
     """
-    random, key = np.random.RandomState(seed), jax.random.key(seed)
+    random, key, replicas = np.random.RandomState(seed), jax.random.key(seed), Replicas()
     classifier = Classifier(lessons, jax.random.fold_in(key, lessons.n_steps))
     state = _adam(lessons).init(eqx.filter(classifier, eqx.is_inexact_array))
+    learned = replicas.everywhere((classifier, state))
     n_rows, n_known = min(ROWS_PER_STEP, len(rows)), min(KNOWN_ROWS_PER_STEP, len(known))
     began = time.perf_counter()
     for step in range(lessons.n_steps):
         # In ascending order, as rows on the disk are read best.
         chosen = np.sort(random.randint(len(rows), size=n_rows))
         shown = known[random.randint(len(known), size=n_known)] if n_known else known
-        batch = Batch(rows[chosen], groups[chosen], rows[shown], groups[shown])
-        classifier, state = _take_step(
-            lessons, classifier, state, batch, jax.random.fold_in(key, step), jnp.asarray(step)
+        batch = Batch(
+            replicas.rows(rows, chosen),
+            replicas.rows(groups, chosen),
+            replicas.rows(rows, shown),
+            replicas.rows(groups, shown),
         )
+        at = replicas.everywhere((jax.random.fold_in(key, step), jnp.asarray(step)))
+        learned = _step(replicas.alike)(lessons, learned, batch, at)
         done = step + 1
         if done % STEPS_TOLD == 0 or done == lessons.n_steps:
+            stop = False
             try:
                 listener(ClassifierSteps(done, lessons.n_steps, time.perf_counter() - began))
             except StopTraining:
+                stop = True
+            if most(stop):
                 break
+    classifier, _ = replicas.here(learned)
     proba: np.ndarray = map_blocks(_answers, classifier, rows)
     return proba
 
@@ -154,17 +170,19 @@ def _adam(lessons: Lessons) -> optax.GradientTransformation:
     return optax.chain(scale_by_adam(), optax.scale_by_learning_rate(rate))
 
 
-# One step a call: within a loop, XLA for processors takes a convolution's derivatives ten times as
-# slowly.
-@partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-def _take_step(
-    lessons: Lessons,
-    classifier: Classifier,
-    state: optax.OptState,
-    batch: Batch,
-    key: Array,
-    step: Array,
-) -> tuple[Classifier, optax.OptState]:
+@cache
+def _step(alike: NamedSharding | None) -> Callable[..., Learned]:
+    """Return a step compiled, for all devices that hold the classifier alike.
+
+    One step a call: within a loop, XLA for processors takes a convolution's derivatives ten times
+    as slowly.
+    """
+    return jax.jit(_stepped, static_argnums=0, donate_argnums=1, out_shardings=alike)
+
+
+def _stepped(lessons: Lessons, learned: Learned, batch: Batch, at: tuple[Array, Array]) -> Learned:
+    """Take the step whose key and number are given."""
+    (classifier, state), (key, step) = learned, at
     parameters, rest = eqx.partition(classifier, eqx.is_inexact_array)
 
     def loss(parameters: Classifier) -> Array:

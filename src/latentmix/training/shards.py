@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,16 @@ from jaxtyping import Array
 
 from latentmix.data import Rows
 from latentmix.models.blocks import blocks
-from latentmix.training.vae_rule import Keys, Rule, Shard, amounts_of, bits_of, noise_of, order_of
+from latentmix.training.data_parallel import Replicas
+from latentmix.training.vae_rule import (
+    Keys,
+    Rule,
+    Shard,
+    amounts_of,
+    keys_of_places,
+    noise_of,
+    order_of,
+)
 
 BYTES_PER_SHARD = 1 << 26
 # Rows are read in the order in which they lie, so many at a time.
@@ -45,8 +54,8 @@ class Feed:
     rule : Rule
     keys : Keys
     rows : (N, D)
-    device : jax.Device
-        Where shards are put.
+    replicas : Replicas
+        The devices to which batches are dealt out.
     end : int, optional
         The epoch before which no shard is asked for any more; None is not known.
     targets : (N, K), optional
@@ -58,12 +67,12 @@ class Feed:
         rule: Rule,
         keys: Keys,
         rows: Rows,
-        device: jax.Device,
+        replicas: Replicas,
         end: int | None,
         targets: np.ndarray | None = None,
     ) -> None:
         self._rule, self._keys, self._rows = rule, keys, rows
-        self._device, self._end, self._targets = device, end, targets
+        self.replicas, self._end, self._targets = replicas, end, targets
         self._order: tuple[int, np.ndarray] | None = None
         self._thread = ThreadPoolExecutor(1, "latentmix-shards")
         self._here: tuple[_Place, Shard] | None = None
@@ -108,24 +117,31 @@ class Feed:
         return place, self._thread.submit(self._gathered, place)
 
     def _gathered(self, place: _Place) -> Shard:
-        """Gather a shard. JAX's settings belong to a thread: they are made here again."""
-        rule, (epoch, number) = self._rule, place
-        with jax.enable_x64(False), jax.default_device(self._device):
-            numbers = self._order_of(epoch)[number * rule.rows_per_shard :][: rule.rows_per_shard]
-            weights = np.zeros(rule.rows_per_shard, np.float32)
-            weights[: len(numbers)] = 1.0
-            rows = gathered(self._rows, numbers, rule.rows_per_shard)
-            which = jnp.asarray(epoch), jnp.asarray(number)
-            targets: Array | None = None
-            if self._targets is not None:
-                targets = jnp.asarray(gathered(self._targets, numbers, rule.rows_per_shard))
+        """Gather this process's share. JAX's settings belong to a thread: they are made here again.
+
+        Each batch is dealt out: column by column of the shard, a batch a row.
+        """
+        rule, keys, replicas = self._rule, self._keys, self.replicas
+        columns, starts = replicas.share(rule.batch_size), np.arange(rule.steps_per_shard)
+        at = place.number * rule.rows_per_shard + rule.batch_size * starts[:, None] + columns
+        there = (columns >= 0) & (at < rule.n_rows)
+        with jax.enable_x64(False), jax.default_device(replicas.own[0]):
+            numbers = self._order_of(place.epoch)[at[there]]
+
+            def dealt(array: Array) -> Any:
+                return replicas.dealt(array.reshape(*at.shape, *array.shape[1:]), axis=1)
+
+            def read(rows: Rows) -> Any:
+                return dealt(jnp.asarray(gathered(rows, numbers, there.ravel())))
+
+            which = jnp.asarray(place.epoch), jnp.asarray(at.ravel(), jnp.int32)
             shard = Shard(
-                jnp.asarray(rows),
-                jnp.asarray(weights),
-                noise_of(rule, self._keys, *which),
-                None if rule.warps is None else amounts_of(rule, self._keys, *which),
-                targets,
-                bits_of(rule, self._keys, *which) if rule.binarise else None,
+                read(self._rows),
+                dealt(jnp.asarray(there.ravel(), jnp.float32)),
+                dealt(noise_of(rule, keys, *which)),
+                None if rule.warps is None else dealt(amounts_of(keys, *which)),
+                None if self._targets is None else read(self._targets),
+                dealt(keys_of_places(keys.bits, *which)) if rule.binarise else None,
             )
             return jax.block_until_ready(shard)  # type: ignore[no-any-return,no-untyped-call]
 
@@ -137,12 +153,12 @@ class Feed:
         return self._order[1]
 
 
-def gathered(rows: Rows, numbers: np.ndarray, size: int) -> np.ndarray:
-    """Return the rows of the given numbers, in their order, and zeros up to `size` rows."""
-    one = rows[numbers[:1]]
-    out = np.zeros((size, *one.shape[1:]), one.dtype)
-    places = np.argsort(numbers)
+def gathered(rows: Rows, numbers: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Return the rows of the given numbers in their order, where `there`, and zeros elsewhere."""
+    one = rows[np.arange(1)]
+    out = np.zeros((len(there), *one.shape[1:]), one.dtype)
+    places, turns = np.flatnonzero(there), np.argsort(numbers)
     for block in blocks(len(numbers), ROWS_PER_READ):
-        some = places[block]
-        out[some] = rows[numbers[some]]
+        some = turns[block]
+        out[places[some]] = rows[numbers[some]]
     return out

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Protocol, TypeVar
 
 import jax
@@ -23,13 +23,13 @@ from latentmix.errors import ParameterError
 from latentmix.models import inference
 from latentmix.models.priors import MixturePrior
 from latentmix.models.vae import Network
+from latentmix.training.data_parallel import Replicas, most, of_first, said_by_first
 from latentmix.training.events import Averages, Components, EpochEnd, Listener, Steps, StopTraining
 from latentmix.training.interrupts import deliver, held_back
 from latentmix.training.shards import Feed
 from latentmix.training.vae_rule import (
     Keys,
     Rule,
-    Shard,
     State,
     advance,
     init,
@@ -140,17 +140,19 @@ def run(
         If the objective or a weight is no longer finite; the training is then back at the last
         good epoch's end.
     """
-    rule, pace = training.rule, _Pace(training.rule.steps_per_shard)
-    end = rule.n_epochs or None
-    with read_at_random(rows), held_back() as pending, _feed(training, rows, end) as feed:
+    rule, replicas = training.rule, Replicas()
+    pace, end = _Pace(rule.steps_per_shard), rule.n_epochs or None
+    training.state = of_first(training.state)
+    with read_at_random(rows), held_back() as pending, _feed(training, rows, end, replicas) as feed:
         # An epoch that the listener cut short is ended, too, if a signal came between.
         while training.stop_reason is None or training.step:
             good = copied(training.state), training.step
             try:
                 while training.step < rule.steps_per_epoch and not training.stopped:
-                    _call(training, feed.at(training.epoch, training.step), pace)
+                    _call(training, feed, pace)
                     _check_finite(training)
                     _tell(training, _progress(training), listener)
+                    pending.number = most(pending.number or 0) or None  # one stops, all do
                     if pending.number is not None:
                         save(training, at_once=True)
                     deliver(pending)
@@ -175,16 +177,15 @@ def take_block(training: Training, rows: Rows) -> EpochEnd:
         As `run`.
     """
     pace = _Pace(training.rule.steps_per_shard)
-    with _feed(training, rows, training.epoch + 1) as feed:
+    with _feed(training, rows, training.epoch + 1, Replicas()) as feed:
         while training.step < training.rule.steps_per_epoch:
-            _call(training, feed.at(training.epoch, training.step), pace)
+            _call(training, feed, pace)
             _check_finite(training)
     return end_epoch(training, None)
 
 
-def _feed(training: Training, rows: Rows, end: int | None) -> Feed:
-    (device,) = training.state.totals.devices()
-    return Feed(training.rule, training.keys, rows, device, end, training.targets)
+def _feed(training: Training, rows: Rows, end: int | None, replicas: Replicas) -> Feed:
+    return Feed(training.rule, training.keys, rows, replicas, end, training.targets)
 
 
 def _tell(training: Training, event: Steps | EpochEnd, listener: Listener) -> None:
@@ -193,6 +194,7 @@ def _tell(training: Training, event: Steps | EpochEnd, listener: Listener) -> No
         listener(event)
     except StopTraining:
         training.stopped = True
+    training.stopped = bool(most(training.stopped))
 
 
 def _check_finite(training: Training) -> None:
@@ -229,17 +231,20 @@ def _finite(arrays: list[Array]) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(array)) for array in arrays]))
 
 
-def _call(training: Training, shard: Shard, pace: _Pace) -> None:
+def _call(training: Training, feed: Feed, pace: _Pace) -> None:
     """Make one compiled call of as many steps as take about `SECONDS_PER_CALL`."""
-    rule, step = training.rule, training.step
+    rule, step, replicas = training.rule, training.step, feed.replicas
     first = step - step % rule.steps_per_shard  # of the shard, in the epoch
     stop = min(step + pace.steps, first + rule.steps_per_shard, rule.steps_per_epoch)
+    stop = int(of_first(np.int64(stop)))
     before = training.epoch * rule.steps_per_epoch + first
-    span = jnp.asarray([step - first, stop - first, before], jnp.int32)
+    span = np.asarray([step - first, stop - first, before], np.int32)
+    shard = feed.at(training.epoch, step)
     began = time.perf_counter()
-    state = advance((shard, span), rule, training.state)
+    state = advance((shard, span), rule, replicas.everywhere(training.state), replicas.alike)
     # JAX leaves this function untyped.
-    training.state, training.step = jax.block_until_ready(state), stop  # type: ignore[no-untyped-call]
+    jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+    training.state, training.step = replicas.here(state), stop
     took = time.perf_counter() - began
     pace.learn(took)
     training.seconds += took
@@ -267,7 +272,7 @@ def end_epoch(training: Training, validation: Rows | None) -> EpochEnd:
     rule, n_seen = training.rule, _rows_seen(training)
     means = [float(total) / n_seen for total in training.state.totals]
     components = Components(tuple(means[4:]), means[3]) if means[3:] else None
-    held_out = None if validation is None else evaluate(training, validation)
+    held_out = None if validation is None else _held_out(training, validation)
     record = EpochEnd(
         training.epoch + 1,
         rule.n_epochs,
@@ -296,6 +301,15 @@ def _revive(training: Training, shares: np.ndarray) -> None:
     if dead.any():
         prior = network.prior.revived(dead, shares)
         training.state = training.state._replace(network=network.with_prior(prior))
+
+
+def _held_out(training: Training, validation: Rows) -> Averages:
+    """Return the held-out averages, which one process finds for all: patience hangs on them."""
+
+    def found() -> dict[str, np.ndarray]:
+        return {"averages": np.array(astuple(evaluate(training, validation)))}
+
+    return Averages(*said_by_first(found)["averages"].tolist())
 
 
 def evaluate(training: Training, rows: Rows) -> Averages:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key, Shaped
 
 from latentmix.kernels import consistency
@@ -127,19 +128,25 @@ class State(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """Some of an epoch's batches, one after the other, and their noise.
+    """Some of an epoch's batches, S of them of B rows, and their noise; or one batch, without S.
 
     Padding has weight 0, so the epoch's last batch is weighted, not dropped. `amounts`, in
     [-1, 1], say how far each image is warped, if it is; `targets` are what p(k|x) is to be, and
     zeros for a row of which nothing is known; by `bits` pixels are drawn, where that is done.
     """
 
-    rows: Shaped[Array, "S D"]
-    weights: Float[Array, " S"]
-    noise: Float[Array, "S L"]
-    amounts: Float[Array, "S A"] | None = None
-    targets: Float[Array, "S K"] | None = None
-    bits: Key[Array, " S"] | None = None
+    rows: Shaped[Array, "S B D"]
+    weights: Float[Array, "S B"]
+    noise: Float[Array, "S B L"]
+    amounts: Float[Array, "S B A"] | None = None
+    targets: Float[Array, "S B K"] | None = None
+    bits: Key[Array, "S B"] | None = None
+
+    def batch(self, number: int | Array) -> Shard:
+        """Return one of the batches."""
+        return jax.tree.map(  # type: ignore[no-any-return]
+            lambda array: jax.lax.dynamic_index_in_dim(array, number, keepdims=False), self
+        )
 
 
 class Keys(NamedTuple):
@@ -186,35 +193,29 @@ def order_of(rule: Rule, keys: Keys, epoch: int | Array) -> Int[Array, " N"]:
 
 
 @partial(jax.jit, static_argnums=0)
-def noise_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S L"]:
-    """Return the standard normal noise of an epoch's shard: of each place in the epoch, its own."""
+def noise_of(rule: Rule, keys: Keys, epoch: Array, places: Int[Array, " S"]) -> Array:
+    """Return standard normal noise (S, L): of each place in an epoch, its own."""
 
     def normal(key: Array) -> Array:
         return jax.random.normal(key, (rule.latent_dim,), jnp.float32)
 
-    return jax.vmap(normal)(_keys_of_places(rule, keys.noise, epoch, shard))
+    return jax.vmap(normal)(keys_of_places(keys.noise, epoch, places))
 
 
-@partial(jax.jit, static_argnums=0)
-def amounts_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Float[Array, "S A"]:
-    """Return how far the images of an epoch's shard are warped: in each place, by its own."""
+@jax.jit
+def amounts_of(keys: Keys, epoch: Array, places: Int[Array, " S"]) -> Float[Array, "S A"]:
+    """Return how far images are warped: in each place of an epoch, by its own."""
 
     def uniform(key: Array) -> Array:
         return jax.random.uniform(key, (N_AMOUNTS,), jnp.float32, -1, 1)
 
-    return jax.vmap(uniform)(_keys_of_places(rule, keys.warps, epoch, shard))
+    return jax.vmap(uniform)(keys_of_places(keys.warps, epoch, places))
 
 
-@partial(jax.jit, static_argnums=0)
-def bits_of(rule: Rule, keys: Keys, epoch: Array, shard: Array) -> Key[Array, " S"]:
-    """Return the keys by which pixels of an epoch's shard are drawn: of each place, its own."""
-    return _keys_of_places(rule, keys.bits, epoch, shard)
-
-
-def _keys_of_places(rule: Rule, key: Array, epoch: Array, shard: Array) -> Array:
-    """Return a key for each place of an epoch's shard, (S,), wherever the epoch is cut."""
+@jax.jit
+def keys_of_places(key: Array, epoch: Array, places: Int[Array, " S"]) -> Key[Array, " S"]:
+    """Return a key for each place of an epoch, wherever it is cut."""
     key = jax.random.fold_in(key, epoch)
-    places = shard * rule.rows_per_shard + jnp.arange(rule.rows_per_shard)
     return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
 
 
@@ -266,7 +267,12 @@ def objective(
     return sums[2] / jnp.sum(batch.weights), sums
 
 
-def advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
+def advance(
+    fixed: tuple[Shard, Int[np.ndarray, " 3"]],
+    rule: Rule,
+    state: State,
+    alike: NamedSharding | None = None,
+) -> State:
     """Take some of a shard's training steps, compiled as one loop.
 
     Parameters
@@ -278,15 +284,16 @@ def advance(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
     rule : Rule
     state : State
         Consumed: its buffers are reused.
+    alike : NamedSharding, optional
+        Where several devices train (`training.data_parallel`), how they all hold the state.
     """
     if _goes_singly(state.network):
-        shard, span = fixed
-        first, stop, before = np.asarray(span).tolist()
+        shard, (first, stop, before) = fixed[0], fixed[1].tolist()
         for step in range(first, stop):
-            at = jnp.asarray([step, step + 1, before], jnp.int32)
-            state = compiled(take_step)((shard, at), rule, state)
+            at = np.asarray([step, step + 1, before], np.int32)
+            state = compiled(take_step, alike)((shard, at), rule, state)
         return state
-    advanced: State = compiled(take_steps)(fixed, rule, state)
+    advanced: State = compiled(take_steps, alike)(fixed, rule, state)
     return advanced
 
 
@@ -300,9 +307,17 @@ def _goes_singly(network: Network) -> bool:
 
 
 @cache
-def compiled(take: Callable[..., State]) -> Callable[..., State]:
+def compiled(
+    take: Callable[..., State], alike: NamedSharding | None = None
+) -> Callable[..., State]:
     """Return such a function of (fixed, rule, state) compiled for each rule."""
-    return jax.jit(take, static_argnums=1, donate_argnums=2, compiler_options=_compiler_options())
+    return jax.jit(
+        take,
+        static_argnums=1,
+        donate_argnums=2,
+        out_shardings=alike,
+        compiler_options=_compiler_options(),
+    )
 
 
 def _compiler_options() -> dict[str, bool]:
@@ -324,7 +339,7 @@ def _compiler_options() -> dict[str, bool]:
 Carry = tuple[Network, optax.OptState, Array]
 
 
-def take_steps(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
+def take_steps(fixed: tuple[Shard, Int[Array, " 3"]], rule: Rule, state: State) -> State:
     """Take the steps that `advance` compiles."""
     _, (first, stop, _) = fixed
     carry, step, rest = _stepping(fixed, rule, state)
@@ -332,7 +347,7 @@ def take_steps(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
     return State(eqx.combine(parameters, rest), optimiser_state, totals)
 
 
-def take_step(fixed: tuple[Shard, Array], rule: Rule, state: State) -> State:
+def take_step(fixed: tuple[Shard, Int[Array, " 3"]], rule: Rule, state: State) -> State:
     """Take the first of the steps alone."""
     carry, step, rest = _stepping(fixed, rule, state)
     parameters, optimiser_state, totals = step(fixed[1][0], carry)
@@ -354,10 +369,7 @@ def _stepping(
 
     def step(i: Array, carry: Carry) -> Carry:
         parameters, optimiser_state, totals = carry
-        batch = jax.tree.map(
-            lambda array: jax.lax.dynamic_slice_in_dim(array, i * rule.batch_size, rule.batch_size),
-            shard,
-        )
+        batch = shard.batch(i)
         kl_weight = kl_weight_at(rule, before + i)
         noise = label_noise_at(rule, before + i)
         gradient, sums = jax.grad(loss, has_aux=True)(parameters, batch, kl_weight, noise)

@@ -25,9 +25,9 @@ from latentmix.training.vae_rule import (
     Rule,
     Shard,
     State,
-    bits_of,
     compiled,
     init,
+    keys_of_places,
     noise_of,
     order_of,
     take_steps,
@@ -121,16 +121,18 @@ def _steps_of_all(
 ) -> State:
     """Take all models through a shard of an epoch; `fixed` ends with [epoch, shard]."""
     rows, orders, keys, settings, (epoch, number) = fixed
-    first = number * rule.rows_per_shard
-    weights = (first + jnp.arange(rule.rows_per_shard) < rule.n_rows).astype(jnp.float32)
+    first, shape = number * rule.rows_per_shard, (rule.steps_per_shard, rule.batch_size)
+    places = first + jnp.arange(rule.rows_per_shard)
+    weights = (places < rule.n_rows).astype(jnp.float32).reshape(shape)
     step = number * rule.steps_per_shard
     stop = jnp.minimum(rule.steps_per_shard, rule.steps_per_epoch - step)
     span = jnp.stack([jnp.zeros_like(stop), stop, epoch * rule.steps_per_epoch + step])
 
     def one(order: Array, keys: Keys, settings: Settings, state: State) -> State:
         chosen = jax.lax.dynamic_slice_in_dim(order, first, rule.rows_per_shard)
-        bits = bits_of(rule, keys, epoch, number) if rule.binarise else None
-        shard = Shard(rows[chosen], weights, noise_of(rule, keys, epoch, number), bits=bits)
+        noise = noise_of(rule, keys, epoch, places).reshape(*shape, -1)
+        bits = keys_of_places(keys.bits, epoch, places).reshape(shape) if rule.binarise else None
+        shard = Shard(rows[chosen].reshape(*shape, -1), weights, noise, bits=bits)
         # A rule's numbers may be traced arrays here: nothing but the formulas reads them.
         return take_steps((shard, span), replace(rule, **settings), state)  # type: ignore[arg-type]
 
