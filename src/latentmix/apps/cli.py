@@ -21,6 +21,8 @@ import click
 from click.core import ParameterSource
 
 from latentmix import __version__
+from latentmix.apps.launch import is_first, join, launch, launched_again, leave, part
+from latentmix.apps.options import Benchmark, Settings
 from latentmix.apps.signals import interrupt_again, is_sigterm, left_by_ctrl_c, terminate
 from latentmix.errors import (
     ClusterError,
@@ -53,35 +55,6 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
-class _Settings(click.Command):
-    """A command whose ``--set`` takes several assignments: ``--set a.b=1 c.d=2``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        in_set = False
-        for arg in args:
-            assignment = "." in arg.partition("=")[0] and "=" in arg and not arg.startswith("-")
-            if in_set and assignment and spread[-1] != "--set":
-                spread.append("--set")
-            in_set = arg == "--set" or (in_set and assignment)
-            spread.append(arg)
-        return super().parse_args(ctx, spread)
-
-
-class _Benchmark(_Settings):
-    """A command whose ``--data`` takes several words, up to the next option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        spread: list[str] = []
-        in_data = False
-        for arg in args:
-            if in_data and not arg.startswith("-") and spread[-1] != "--data":
-                spread.append("--data")
-            in_data = arg == "--data" or (in_data and not arg.startswith("-"))
-            spread.append(arg)
-        return super().parse_args(ctx, spread)
-
-
 _no_cache = click.option("--no-cache", is_flag=True, help="Keep no compiled programs on disk.")
 
 
@@ -93,7 +66,7 @@ def cli() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
-@cli.command(cls=_Settings)
+@cli.command(cls=Settings)
 @click.argument("data", required=False)
 @click.option("--recipe", default="default", show_default=True, help="A shipped one, or a .toml.")
 @click.option("--labels", type=Path, metavar="FILE.csv", help="Row number or file name, label.")
@@ -122,6 +95,7 @@ def run(  # noqa: PLR0913  # a parameter for each option
     from latentmix.runs.recipe import default_out, load_recipe  # noqa: PLC0415
     from latentmix.runs.request import Request, Source, request_of  # noqa: PLC0415
 
+    join()
     command = ("latentmix", *sys.argv[1:])
     if resume is not None:
         _refuse_beside_resume()
@@ -140,20 +114,24 @@ def run(  # noqa: PLR0913  # a parameter for each option
     click.echo(f"Read {request.dataset.describe()} from {request.dataset.source}")
     with _compiled_kept(no_cache=no_cache):
         _carry_out(request)
+    part()
 
 
 def _carry_out(request: Request) -> None:
     """Run a request, show how far it is, and at the end what was found."""
     from latentmix.apps.progress import progress  # noqa: PLC0415
     from latentmix.apps.summary import summary_of  # noqa: PLC0415
-    from latentmix.runs.execute import execute  # noqa: PLC0415
+    from latentmix.runs.execute import attend, execute  # noqa: PLC0415
 
+    if not is_first():
+        attend(request)
+        return
     try:
         with progress() as listener:
             metrics = execute(
                 request, listener=listener, draw=lambda out: _draw(out, request.dataset)
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ClusterError):
         _say_how_to_go_on(request.out)
         raise
     click.echo(summary_of(metrics, request.out))
@@ -174,6 +152,16 @@ def _draw(run_folder: Path, dataset: Dataset | None = None) -> list[Path]:
     if dataset is None or dataset.image_shape is None:
         return draw_figures(run_folder)
     return draw_figures(run_folder, dataset.rows.__getitem__)
+
+
+@cli.command("launch", context_settings={"ignore_unknown_options": True})
+@click.option("--processes", type=click.IntRange(1, 1024), required=True, metavar="N")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="run DATA ...")
+def launch_command(processes: int, command: tuple[str, ...]) -> int:
+    """Start `latentmix run DATA ...` in N processes of this machine that train as one."""
+    if command[:1] != ("run",):
+        raise click.UsageError(f"launch starts no {command[0]!r}. Expected run, with its options.")
+    return launch(command, processes)
 
 
 @cli.command()
@@ -336,7 +324,7 @@ def evaluate(
     click.echo(scores_text(scores))
 
 
-@cli.command(cls=_Benchmark)
+@cli.command(cls=Benchmark)
 @click.argument("methods", nargs=-1)
 @click.option("--data", multiple=True, required=True, metavar="SETS", help="Names or paths.")
 @click.option("--seeds", type=click.IntRange(1, 1000), default=5, show_default=True)
@@ -425,6 +413,7 @@ def main() -> NoReturn:
     code = guarded(lambda: cli.main(prog_name="latentmix", standalone_mode=False))
     # All is done: raised among what libraries do at the very end, it would only be printed.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave(code)
     sys.exit(code)
 
 
@@ -475,7 +464,8 @@ def _say_how_to_go_on(folder: Path) -> None:
     from latentmix.apps.watch import resume_command  # noqa: PLC0415
 
     if (folder / "request.json").exists():
-        click.echo(f"What was done is kept in {folder}. To go on: {resume_command(folder)}")
+        again = launched_again(resume_command(folder))
+        click.echo(f"What was done is kept in {folder}. To go on: {again}")
 
 
 def _show_downloads() -> None:

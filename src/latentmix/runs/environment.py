@@ -31,7 +31,12 @@ def environment(seed: int, command: list[str]) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
-        "device": {"platform": device.platform, "kind": device.device_kind},
+        # Those that train together: sums are added in another order by more of them.
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+        },
         "versions": {name: version(name) for name in _PACKAGES},
     }
 

@@ -46,7 +46,7 @@ from latentmix.runs.trust import calibrate, trust_of
 from latentmix.storage.files import alone_in, null_where_not_finite, write_json
 from latentmix.storage.manifest import seal
 from latentmix.training.checkpoint import Checkpoint
-from latentmix.training.events import Listener, Stage, Warned, all_of
+from latentmix.training.events import Listener, Stage, Warned, all_of, nobody
 
 # Fewer rows leave no validation and test rows worth the name.
 FEWEST_ROWS = 20
@@ -82,6 +82,21 @@ def execute(
     parts = split_rows(request)
     with alone_in(request.out):
         return _execute(request, parts, listener, draw)
+
+
+def attend(request: Request) -> None:
+    """Take part in the training of a run that another process executes; write nothing.
+
+    Raises
+    ------
+    InputError, ParameterError
+        As `execute`.
+    ClusterError
+        If that process is gone.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the other one says it
+        fit_model(request, split_rows(request), Checkpoint(request.out), nobody)
 
 
 def _execute(

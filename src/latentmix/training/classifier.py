@@ -38,7 +38,7 @@ from latentmix.models.convolution import convolutional_trunks
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.vae import prepare
 from latentmix.training.adam import scale_by_adam
-from latentmix.training.data_parallel import Replicas, most
+from latentmix.training.data_parallel import Replicas, all_there, most
 from latentmix.training.events import ClassifierSteps, Listener, StopTraining, nobody
 from latentmix.training.schedules import learning_rate
 
@@ -150,7 +150,8 @@ def second_opinion(
             replicas.rows(groups, shown),
         )
         at = replicas.everywhere((jax.random.fold_in(key, step), jnp.asarray(step)))
-        learned = _step(replicas.alike)(lessons, learned, batch, at)
+        with all_there():
+            learned = _step(replicas.alike)(lessons, learned, batch, at)
         done = step + 1
         if done % STEPS_TOLD == 0 or done == lessons.n_steps:
             stop = False

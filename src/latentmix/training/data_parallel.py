@@ -11,7 +11,8 @@ on, what a graph of neighbours shows. With one device all of this is nothing at 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -123,15 +124,17 @@ def most(number: int) -> int:
     """Return the largest of what the processes say."""
     if jax.process_count() == 1:
         return number
-    return int(_together(multihost_utils.process_allgather, np.int32(number)).max())
+    with all_there():
+        return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def of_first(tree: Tree) -> Tree:
     """Return the first process's numbers in all: arrays of the same shapes everywhere."""
     if jax.process_count() == 1:
         return tree
-    said: Tree = _together(multihost_utils.broadcast_one_to_all, tree)
-    return said
+    with all_there():
+        said: Tree = multihost_utils.broadcast_one_to_all(tree)
+        return said
 
 
 def said_by_first(say: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -139,16 +142,19 @@ def said_by_first(say: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndar
     if jax.process_count() == 1:
         return say()
     content = np.frombuffer(tensor_bytes(say()) if leads() else b"", np.uint8)
-    size = int(of_first(np.int64(len(content))))
+    size = int(of_first(np.int32(len(content))))
     message = of_first(content if leads() else np.zeros(size, np.uint8))
-    return dict(tensors_from_bytes(message.tobytes()))
+    return dict(tensors_from_bytes(np.asarray(message).tobytes()))
 
 
-def _together(collective: Callable[[Any], Any], what: Any) -> Any:
-    """Do what all processes do, or say that one of them is gone."""
+@contextmanager
+def all_there() -> Iterator[None]:
+    """Say of what all processes do together that one is gone, if it is."""
     try:
-        return collective(what)
+        yield
     except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise
         raise ClusterError(
             "Another process of this training is gone. What was kept by then is kept; the same "
             "command goes on from the last checkpoint."

@@ -23,7 +23,7 @@ from latentmix.errors import ParameterError
 from latentmix.models import inference
 from latentmix.models.priors import MixturePrior
 from latentmix.models.vae import Network
-from latentmix.training.data_parallel import Replicas, most, of_first, said_by_first
+from latentmix.training.data_parallel import Replicas, all_there, most, of_first, said_by_first
 from latentmix.training.events import Averages, Components, EpochEnd, Listener, Steps, StopTraining
 from latentmix.training.interrupts import deliver, held_back
 from latentmix.training.shards import Feed
@@ -241,9 +241,10 @@ def _call(training: Training, feed: Feed, pace: _Pace) -> None:
     span = np.asarray([step - first, stop - first, before], np.int32)
     shard = feed.at(training.epoch, step)
     began = time.perf_counter()
-    state = advance((shard, span), rule, replicas.everywhere(training.state), replicas.alike)
-    # JAX leaves this function untyped.
-    jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+    with all_there():
+        state = advance((shard, span), rule, replicas.everywhere(training.state), replicas.alike)
+        # JAX leaves this function untyped.
+        jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     training.state, training.step = replicas.here(state), stop
     took = time.perf_counter() - began
     pace.learn(took)
