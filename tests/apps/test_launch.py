@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +35,11 @@ def labels_of(shapes_file):
     path = shapes_file.with_name("names.csv")
     path.write_text("\n".join(["row,label", *(f"{i},{name}" for i, name in enumerate(names))]))
     return [str(path)]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def started(*args, n_processes=2):
@@ -69,6 +75,14 @@ def children(process):
     return sorted(map(int, found.stdout.split()))
 
 
+def is_there(process_id):
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def same(one, other):
     names = [path.name for path in (one / "model").iterdir()]
     assert names
@@ -94,7 +108,8 @@ def test_two_processes_come_to_what_one_does(undisturbed, words, tmp_path):
     )
     assert alone.stdout
     one, two = (
-        json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "run", undisturbed)
+        json.loads((folder / "metrics.json").read_text())
+        for folder in (tmp_path / "run", undisturbed)
     )
     assert two["test"]["elbo"] == pytest.approx(one["test"]["elbo"], abs=0.3)
     assert json.loads((undisturbed / "environment.json").read_text())["device"]["count"] == 2
@@ -119,13 +134,12 @@ def test_one_that_is_killed_ends_the_job_which_goes_on_to_the_same_bits(
     same(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_all_with_a_checkpoint(undisturbed, words, tmp_path, number, code):
+def test_a_signal_stops_all_with_a_checkpoint(undisturbed, words, tmp_path):
     process = started(*words, "--out", tmp_path / "run")
     heard(process, "epoch 3/")
-    process.send_signal(number)
-    found, out, err = ended(process)
-    assert found == code
+    process.send_signal(signal.SIGTERM)
+    code, out, err = ended(process)
+    assert code == 143
     assert err[-1] == "latentmix: Stopped."
     again = f"latentmix launch --processes 2 run --resume {tmp_path / 'run'}"
     assert again in out
@@ -141,9 +155,9 @@ def test_those_whose_parent_is_killed_stop_too(words, tmp_path):
     process.kill()
     process.communicate(timeout=60)
     deadline = time.monotonic() + 60
-    while any(os.path.exists(f"/proc/{child}") for child in left) and time.monotonic() < deadline:
+    while any(is_there(child) for child in left) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(os.path.exists(f"/proc/{child}") for child in left)
+    assert not any(is_there(child) for child in left)
     assert [*(tmp_path / "run").glob("checkpoint-*")]
 
 
@@ -196,9 +210,8 @@ def test_others_that_do_not_come_are_waited_for_so_long_and_no_longer(shapes_fil
     alone = {
         "JAX_NUM_PROCESSES": "2",
         "JAX_PROCESS_ID": "0",
-        "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1",
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
     }
-    alone["JAX_COORDINATOR_ADDRESS"] = "127.0.0.1:45671"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", str(shapes_file), "--out", str(tmp_path / "run")],
         env={**os.environ, **alone},

@@ -1,6 +1,6 @@
-"""Train on all devices of all processes that a launcher started; the first one keeps what it came to.
+"""Train on all devices of all processes that a launcher started; the first keeps what it finds.
 
-    python trained_by_several.py OUT.npz     alone, or one of several by JAX's variables
+python trained_by_several.py OUT.npz     alone, or one of several by JAX's variables
 """
 
 import sys
@@ -38,9 +38,9 @@ def trained():
         VAE(batch_size=BATCH, max_epochs=n_steps, **SMALL).fit(X[:BATCH]) for n_steps in (1, 100)
     )
     held_out = {"validation_data": X[150:]}
-    drawn = VAE(
-        likelihood="binarised", batch_size=BATCH, max_epochs=30, patience=5, **SMALL
-    ).fit(X[:150], **held_out)
+    drawn = VAE(likelihood="binarised", batch_size=BATCH, max_epochs=30, patience=5, **SMALL).fit(
+        X[:150], **held_out
+    )
     convolved = VAE(
         channels=(4,), image_shape=(8, 8), **{**SMALL, "hidden_dims": (16,)}, max_epochs=2
     ).fit(X)

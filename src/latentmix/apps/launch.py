@@ -156,21 +156,35 @@ def leave(code: int) -> None:
 def _initialize(here: Place) -> None:
     import jax  # noqa: PLC0415  # slow, and of no use to a process that is alone
 
+    # JAX would end the process from C++, with a page of its own.
+    alarm = threading.Timer(JOIN_SECONDS, _nobody_came, (here,))
+    alarm.start()
     try:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
         jax.distributed.initialize(
             here.address,
             here.size,
             here.number,
-            initialization_timeout=JOIN_SECONDS,
+            initialization_timeout=2 * JOIN_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"Process {here.number} of {here.size} found no others"
-            f"{'' if here.address is None else f' at {here.address}'} within {JOIN_SECONDS} s. "
-            "Expected all of them, started with the same address; check that and the network."
-        ) from error
+        raise ClusterError(f"{_alone(here)} ({error}).") from error
+    finally:
+        alarm.cancel()
+
+
+def _nobody_came(here: Place) -> None:
+    click.echo(f"latentmix: {_alone(here)}.", err=True)
+    os._exit(LOST)
+
+
+def _alone(here: Place) -> str:
+    where = "" if here.address is None else f" at {here.address}"
+    return (
+        f"Process {here.number} of {here.size} found no others{where} within {JOIN_SECONDS} s. "
+        "Expected all of them, started with the same address; check that and the network"
+    )
 
 
 def _leave_with_the_parent() -> None:
