@@ -21,6 +21,7 @@ import click
 from click.core import ParameterSource
 
 from latentmix import __version__
+from latentmix.apps.commands import register
 from latentmix.apps.launch import is_first, join, launch, launched_again, leave, part
 from latentmix.apps.options import Benchmark, Settings
 from latentmix.apps.signals import interrupt_again, is_sigterm, left_by_ctrl_c, terminate
@@ -388,22 +389,7 @@ def _compare(request: Comparison) -> None:
         )
 
 
-@cli.command()
-def recipes() -> None:
-    """List the shipped recipes."""
-    from latentmix.runs.recipe import load_recipe, recipe_names  # noqa: PLC0415
-
-    for name in recipe_names():
-        click.echo(f"{name:<14}{load_recipe(name).description}")
-
-
-@cli.command()
-def datasets() -> None:
-    """List the named data sets."""
-    from latentmix.data import dataset_names, describe_dataset  # noqa: PLC0415
-
-    for name in dataset_names():
-        click.echo(f"{name:<15}{describe_dataset(name)}")
+register(cli)
 
 
 def main() -> NoReturn:

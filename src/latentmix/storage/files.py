@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as tensors_to_bytes
 
-from latentmix.errors import WriteError
+from latentmix.errors import LatentmixError, WriteError
 
 if sys.platform != "win32":
     import fcntl
@@ -235,6 +235,39 @@ def replace_folder(old: Path, new: Path) -> None:
             f"{old} cannot be replaced: {error.strerror or error}. Expected a folder that can be "
             "renamed; check the rights of the one it stands in."
         ) from error
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Let the block fill a folder beside `path`, which takes its place once the block has ended.
+
+    So a new folder is there as a whole or not at all.
+
+    Raises
+    ------
+    WriteError
+        If `path` holds anything, or cannot be written.
+    """
+    is_new = not path.exists()
+    claim_folder(path)
+    try:
+        filled = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+        try:
+            yield filled
+            filled.chmod(0o755)
+            remove_cut_off(path)
+            path.rmdir()
+            filled.rename(path)
+        except BaseException:
+            shutil.rmtree(filled, ignore_errors=True)
+            raise
+    except BaseException as error:
+        if is_new:
+            with suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, LatentmixError):
+            raise _no_folder(path, error) from error
+        raise
 
 
 def is_held(path: Path) -> bool | None:

@@ -1,0 +1,16 @@
+"""Commands that stand in a module each; `register` puts them beside those of `apps.cli`."""
+
+from __future__ import annotations
+
+import click
+
+from latentmix.apps.commands.export import export
+from latentmix.apps.commands.listings import datasets, recipes
+
+COMMANDS = (export, recipes, datasets)
+
+
+def register(cli: click.Group) -> None:
+    """Add the commands to the group."""
+    for command in COMMANDS:
+        cli.add_command(command)
