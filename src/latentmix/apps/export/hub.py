@@ -63,7 +63,7 @@ def card_of(run: OpenRun) -> str:
     """Return the model card: YAML for the hub, and a page for people."""
     metrics = run.sealed.json("metrics.json")
     scores = metrics["scores"][0]
-    return "\n".join(["---", *_front_matter(run, scores), "---", "", *_page(run, scores)]) + "\n"
+    return "\n".join(["---", *_front_matter(run, scores), "---", "", *_page(run, metrics)]) + "\n"
 
 
 def _front_matter(run: OpenRun, scores: dict[str, Any]) -> Iterator[str]:
@@ -87,14 +87,15 @@ def _front_matter(run: OpenRun, scores: dict[str, Any]) -> Iterator[str]:
         yield f"    - {{type: {METRICS[each]}, name: {each}, value: {scores[each]:.4f}}}"
 
 
-def _page(run: OpenRun, scores: dict[str, Any]) -> Iterator[str]:
+def _page(run: OpenRun, metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that people read."""
+    scores, n_rows = metrics["scores"][0], metrics["data"]["rows"]["train"]
     data, classes = run.request["data"], getattr(run.model, "classes_", ())
     yield f"# {_title(run)}"
     yield ""
     yield (
         f"A variational autoencoder and a Gaussian mixture of {scores['n_components']} components, "
-        f"fitted by latentmix to {data['shape'][0]:,} rows of {data['name']} with "
+        f"fitted by latentmix to {n_rows:,} rows of {data['name']} with "
         f"{data['shape'][1]:,} values each, recipe `{run.recipe.name}`, seed "
         f"{run.request['seed']}."
     )
