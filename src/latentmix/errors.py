@@ -14,17 +14,21 @@ LatentmixError
 
 TrainingWarning (UserWarning)            a training that ended, and is of little use
 
-A message is one sentence or two: what was received, what was expected, the remedy.
+A message is one sentence or two: what was received, what was expected, the remedy. The command
+line adds the page of the docs that says more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
 
 class LatentmixError(Exception):
     """Base of every error raised on purpose."""
+
+    page: ClassVar[str] = "docs/errors.md"
 
 
 class InputError(LatentmixError, ValueError):
@@ -37,6 +41,8 @@ class FormatError(InputError):
 
 class IntegrityError(LatentmixError, ValueError):
     """A stored model or run that was changed, or whose manifest is unsafe."""
+
+    page: ClassVar[str] = "docs/run-folder.md"
 
 
 class ParameterError(LatentmixError, ValueError):
@@ -58,9 +64,13 @@ class WriteError(LatentmixError, OSError):
 class RunFailedError(LatentmixError, RuntimeError):
     """A benchmark's run whose process ended without an answer."""
 
+    page: ClassVar[str] = "docs/benchmark.md"
+
 
 class ClusterError(LatentmixError, RuntimeError):
     """A cluster of machines that does not answer, or whose workers are not as they have to be."""
+
+    page: ClassVar[str] = "docs/how-to-dask.md"
 
 
 class NotNamedError(LatentmixError, ValueError, AttributeError):
@@ -69,6 +79,8 @@ class NotNamedError(LatentmixError, ValueError, AttributeError):
     Bases are those of scikit-learn's ``NotFittedError``, so code that catches that
     behaviour works here, without importing scikit-learn to define an exception.
     """
+
+    page: ClassVar[str] = "docs/how-to-labels.md"
 
 
 class TrainingWarning(UserWarning):

@@ -411,7 +411,8 @@ def guarded(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         return _fail(_usage_text(error), error.exit_code)
     except LatentmixError as error:
-        return _fail(str(error), next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+        code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+        return _fail(f"{error} See {error.page}.", code)
     except (KeyboardInterrupt, click.Abort) as stop:
         return _fail("Stopped.", TERMINATED if is_sigterm(stop) else INTERRUPTED)
     except OSError as error:

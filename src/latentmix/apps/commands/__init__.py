@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import click
 
-from latentmix.apps.commands.export import export
-from latentmix.apps.commands.listings import datasets, recipes
+from latentmix.apps.commands import completion, demo, doctor, export, listings
 
-COMMANDS = (export, recipes, datasets)
+COMMANDS = (
+    demo.demo,
+    doctor.doctor,
+    completion.completion,
+    export.export,
+    listings.recipes,
+    listings.datasets,
+)
 
 
 def register(cli: click.Group) -> None:
