@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import pickle
 import struct
@@ -284,12 +285,12 @@ def test_a_damaged_pickle_is_one_error(change: Callable[[bytes], bytes]) -> None
 def test_a_mirror_s_files_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     served = {f"http://good/{file}.gz": content for file, content in tiny_contents().items()}
 
-    def fetch(url: str, path: str, _pooch: None) -> None:
+    def sent(url: str, timeout: float) -> io.BytesIO:
         if url not in served:
             raise ConnectionError(url)
-        Path(path).write_bytes(gzip.compress(served[url]))
+        return io.BytesIO(gzip.compress(served[url]))
 
-    monkeypatch.setattr("pooch.HTTPDownloader", lambda timeout: fetch)
+    monkeypatch.setattr(mirrors, "urlopen", sent)
 
     assert mirrors.download(tiny_pack(), "http://good/") == tiny_contents()
     with pytest.raises(MissingError, match=r"http://closed/train-images.*ConnectionError"):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 from latentmix.data.compression import unpack
 from latentmix.data.idx_pack import FILES, Contents, IdxPack
 from latentmix.data.limits import read_file
 from latentmix.errors import MissingError
 
-_SECONDS = (4, 30)  # to connect, and between two packets: a closed network is found out soon
+_SECONDS = 10  # to connect, and between two packets: a closed network is found out soon
 
 
 def download(pack: IdxPack, mirror: str) -> Contents:
@@ -23,16 +26,14 @@ def download(pack: IdxPack, mirror: str) -> Contents:
     FormatError
         If a file is damaged.
     """
-    import pooch  # noqa: PLC0415 (needed once on a machine)
-
-    fetch = pooch.HTTPDownloader(timeout=_SECONDS)
     contents = {}
     with tempfile.TemporaryDirectory() as folder:
         for file in FILES:
             url, got = f"{mirror}{file}.gz", Path(folder) / file
             try:
-                fetch(url, str(got), None)
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors
+                with urlopen(url, timeout=_SECONDS) as sent, got.open("wb") as kept:
+                    shutil.copyfileobj(sent, kept)
+            except (OSError, ValueError, HTTPException) as error:
                 raise MissingError(
                     f"{url} cannot be downloaded ({type(error).__name__})"
                 ) from error
