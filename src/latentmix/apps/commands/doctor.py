@@ -112,9 +112,11 @@ def _write() -> Iterator[Finding]:
 def _self_check() -> Iterator[Finding]:
     """Fit three heaps of images, which have to be found."""
     from latentmix.apps.commands.self_check import found_heaps  # noqa: PLC0415
+    from latentmix.apps.compiled import programs_kept  # noqa: PLC0415
 
     start = time.monotonic()
-    found = found_heaps()
+    with programs_kept():
+        found = found_heaps()
     seconds = time.monotonic() - start
     yield Finding("self-check", f"{found} in {seconds:.1f} s", found.is_well)
 
