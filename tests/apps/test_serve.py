@@ -256,7 +256,7 @@ def test_a_port_in_use_and_a_folder_that_is_no_run_are_named(latentmix, finished
     assert code == 2
     assert err == [
         f"latentmix: Port {port} of 127.0.0.1 is in use. Give another with --port, or --port 0 for "
-        "any that is free."
+        "any that is free. See docs/errors.md."
     ]
     code, _, err = latentmix("serve", tmp_path / "nothing")
     assert (code, len(err)) == (66, 1)
