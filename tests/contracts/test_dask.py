@@ -28,7 +28,7 @@ from latentmix import (
     PoissonMixture,
 )
 from latentmix.errors import ClusterError, InputError
-from latentmix.training import dask_source
+from latentmix.training import cluster as clusters
 
 N, D = 6000, 4
 rng = np.random.RandomState(0)
@@ -239,7 +239,7 @@ def test_a_worker_that_is_killed_is_made_up_for(cluster):
 @pytest.mark.filterwarnings("ignore")
 def test_workers_of_another_version_are_refused(cluster, monkeypatch):
     with cluster(1):
-        monkeypatch.setattr(dask_source, "version", lambda name: "0.0.1")
+        monkeypatch.setattr(clusters, "version", lambda name: "0.0.1")
         # What a worker runs is sent by name, and is its own.
         with pytest.raises(ClusterError, match=r"has latentmix .*, and this process 0\.0\.1"):
             GaussianMixture(3).fit(in_chunks(ROWS, 999))

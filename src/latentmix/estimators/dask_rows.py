@@ -12,7 +12,13 @@ import numpy as np
 
 from latentmix.errors import InputError
 from latentmix.estimators.validation import check_weights
-from latentmix.training.sources import Source
+from latentmix.models.blocks import blocks as cut
+from latentmix.training.elsewhere import cluster_in_use
+from latentmix.training.sources import ArraySource, Source
+
+# Of a matrix that is sent to a cluster: rows of a block at least, and blocks at most.
+ROWS_PER_BLOCK = 10_000
+MOST_BLOCKS = 256
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -41,7 +47,7 @@ class DaskRows:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Return some rows; they come here."""
-        from latentmix.training.dask_source import computed  # noqa: PLC0415  # an extra
+        from latentmix.training.cluster import computed  # noqa: PLC0415  # an extra
 
         (found,) = computed(self.array[rows])
         return np.asarray(found)
@@ -91,6 +97,32 @@ def dask_rows(estimator: Any, X: Any, sample_weight: Any) -> DaskRows:
     floats = array.dtype.kind == "f"
     dtype = np.dtype(array.dtype) if floats else np.dtype(np.float64)
     return DaskRows(array, _weights_of(sample_weight, array), dtype)
+
+
+def source_of(
+    X: np.ndarray,
+    weights: np.ndarray | None,
+    numbers: np.ndarray | None,
+    check: Callable[[np.ndarray], None],
+) -> Source:
+    """Return a matrix as EM reads it: here, or in blocks that the cluster in use has."""
+    here_ = ArraySource(X, weights, numbers)
+    if cluster_in_use() is None:
+        return here_
+    from dask.base import persist  # noqa: PLC0415  # an extra
+    from dask.delayed import delayed  # noqa: PLC0415
+
+    from latentmix.training.cluster import one_error  # noqa: PLC0415
+    from latentmix.training.dask_source import Block, DaskSource  # noqa: PLC0415
+
+    blocks = []
+    with one_error():
+        # As many whatever the workers: the same bits.
+        for rows in cut(len(X), max(ROWS_PER_BLOCK, -(-len(X) // MOST_BLOCKS))):
+            (x,) = persist(delayed(np.asarray)(X[rows]))  # type: ignore[no-untyped-call]
+            w, classes = (None if each is None else each[rows] for each in (weights, numbers))
+            blocks.append(Block(x, w, classes, rows.stop - rows.start, rows.start))
+    return DaskSource(blocks, X.shape[1], here_.n_classes, check)
 
 
 def as_array(X: Any, *, known: bool) -> Any:

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from latentmix.errors import InputError, ParameterError
 from latentmix.estimators.answers import AnswersMixin
-from latentmix.estimators.dask_rows import DaskRows, dask_rows, here, is_dask
+from latentmix.estimators.dask_rows import DaskRows, dask_rows, here, is_dask, source_of
 from latentmix.estimators.labels import KnownLabels, known_labels
 from latentmix.estimators.naming import NamedComponentsMixin
 from latentmix.estimators.online import OnlineMixin
@@ -54,7 +54,7 @@ from latentmix.training.em_loop import EmFit, EmRule, fit_em
 from latentmix.training.em_selection import grown_start
 from latentmix.training.em_start import INITIALISATIONS, Start
 from latentmix.training.events import Listener, nobody
-from latentmix.training.sources import ArraySource, Source
+from latentmix.training.sources import Source
 
 # In place of a number of components: as many as the rows call for.
 AUTO: Final = "auto"
@@ -215,7 +215,8 @@ class MixtureEstimator(
         self._check_values(X)
         weights = None if sample_weight is None else check_weights(sample_weight, len(X))
         known = None if labels is None else self._known(labels, len(X), weights)
-        source = ArraySource(X, weights, None if known is None else _numbers(known, len(X)))
+        numbers = None if known is None else _numbers(known, len(X))
+        source = source_of(X, weights, numbers, self._check_values)
         return _Rows(source, float_type(X), X, known)
 
     def _dask_rows(self, X: Any, sample_weight: Any, labels: Any) -> _Rows:

@@ -19,6 +19,9 @@ T = TypeVar("T")
 # enough for all cores.
 ROWS_PER_BLOCK = 2048
 
+# What is sent elsewhere at once: none of it is much to hold or to do again.
+BYTES_PER_PIECE = 4 << 20
+
 # While one block is multiplied, another's activations are taken, a third is read or written.
 N_UNDER_WAY = 3
 
@@ -32,6 +35,12 @@ def blocks(n_rows: int, size: int) -> Iterator[slice]:
     """Yield the slices that cut `n_rows` rows into blocks."""
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
+
+
+def pieces(rows: Rows) -> Iterator[slice]:
+    """Yield slices of all rows for others to answer: they cut no block in two, to the same bits."""
+    n_blocks = BYTES_PER_PIECE // (ROWS_PER_BLOCK * rows.shape[1] * rows.dtype.itemsize)
+    yield from blocks(len(rows), max(1, n_blocks) * ROWS_PER_BLOCK)
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:

@@ -8,29 +8,24 @@ rows. A block whose worker is lost is made again by Dask, from what it was made 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import reduce
-from importlib.metadata import version
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from dask import annotate  # type: ignore[attr-defined]
-from dask.base import compute
 from dask.delayed import delayed
 
-from latentmix.errors import ClusterError, InputError
+from latentmix.errors import InputError
 from latentmix.kernels.arrays import Floats
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.rows import Rows, patterns_of
+from latentmix.training.cluster import check_workers, client_in_charge, computed, one_error
 from latentmix.training.sources import NO_ROW, Source
 
 T = TypeVar("T")
 
 # Sums that are added in one task.
 ADDED_AT_ONCE: Final = 8
-
-# Workers have to have these as this process has them.
-COMPARED: Final = ("latentmix", "numpy")
 
 
 class Block(NamedTuple):
@@ -100,90 +95,16 @@ class DaskSource(Source):
         return answer
 
 
-def computed(*tasks: Any) -> tuple[Any, ...]:
-    """Return what tasks give, by whichever scheduler is in charge.
-
-    Raises
-    ------
-    ClusterError
-        If the cluster cannot finish them.
-    LatentmixError
-        What a task raised.
-    """
-    with _one_error():
-        found: tuple[Any, ...] = compute(*tasks)  # type: ignore[no-untyped-call]
-    return found
-
-
-@contextmanager
-def _one_error() -> Iterator[None]:
-    """Say in one sentence what ended a cluster's work; what a task raised passes as it is."""
-    try:
-        yield
-    except Exception as error:
-        kind = type(error)
-        if not kind.__module__.startswith("distributed") and not isinstance(error, OSError):
-            raise
-        raise ClusterError(
-            f"The cluster could not finish a pass over the rows ({kind.__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). Look at its "
-            "scheduler and at its workers' memory, and fit again; with checkpoint=FOLDER the fit "
-            "goes on."
-        ) from error
-
-
-def check_workers() -> None:
-    """Refuse workers that have other versions of what the answer depends on.
-
-    Raises
-    ------
-    ClusterError
-        If a worker has another version, or none, of latentmix or NumPy.
-    """
-    client = _client()
-    if client is None:
-        return
-    own = _versions()
-    try:
-        with _one_error():
-            others = client.run(_versions)
-    except ModuleNotFoundError as error:
-        raise ClusterError(
-            f"A worker has no {error.name}. Install latentmix {own['latentmix']} on all of them."
-        ) from error
-    for address, found in others.items():
-        for name in COMPARED:
-            if found[name] != own[name]:
-                raise ClusterError(
-                    f"The worker {address} has {name} {found[name]}, and this process "
-                    f"{own[name]}. Install the same version on all of them."
-                )
-
-
 def _holders(blocks: Sequence[Any]) -> list[list[str]]:
     """Return which workers of the cluster hold each block, none where it is still to be made."""
-    client = _client()
+    client = client_in_charge()
     if client is None:
         return [[]] * len(blocks)
-    with _one_error():
+    with one_error():
         known = client.who_has()
     # Keys are tuples; in earlier versions their text.
     keys = [getattr(block, "key", None) for block in blocks]
     return [list(known.get(key) or known.get(str(key)) or ()) for key in keys]
-
-
-def _client() -> Any:
-    """Return the client in charge, None where the rows are this process's own."""
-    try:
-        from distributed import get_client  # noqa: PLC0415  # no cluster is needed
-
-        return get_client()
-    except (ImportError, ValueError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in COMPARED}
 
 
 def _worked(
