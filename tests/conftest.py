@@ -1,6 +1,8 @@
 """A small run that several contracts look at: easy shapes, a tiny network, half a second."""
 
 import gc
+import logging
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from latentmix.data import Split, load
 from latentmix.runs.execute import Request, execute
 from latentmix.runs.recipe import load_recipe
+from latentmix.storage import remote
 from latentmix.training.events import nobody
 
 SMALL = (
@@ -119,6 +122,62 @@ def bytes_in():
         }
 
     return read
+
+
+@pytest.fixture(scope="session")
+def object_server():
+    """Return the address of a server of objects on this machine, which speaks as S3 does."""
+    servers = pytest.importorskip("moto.server", reason="extra [moto]")
+    pytest.importorskip("s3fs", reason="extra [storage]")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = servers.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def at_server(object_server, monkeypatch):
+    """Return what points this process at a server of objects; at first at ours, with a key."""
+    nowhere = "/nonexistent/latentmix"
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        # Nothing of this machine's owner is read, and nobody else's server asked.
+        "AWS_CONFIG_FILE": nowhere,
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+
+    def point(address):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        forget_servers()
+
+    point(object_server)
+    yield point
+    forget_servers()
+
+
+def forget_servers():
+    """Have the next address asked anew: who speaks to a server is kept."""
+    fsspec = pytest.importorskip("fsspec", reason="extra [storage]")
+    remote._client.cache_clear()
+    remote._reached.cache_clear()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(at_server):
+    """Return a new bucket of that server: its files, by s3fs, and its address."""
+    fsspec = pytest.importorskip("fsspec", reason="extra [storage]")
+    files = fsspec.filesystem("s3", use_listings_cache=False)
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    files.mkdir(name)
+    return files, f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,15 @@ def codes_of(rows: Rows) -> Rows:
     return rows.source if isinstance(rows, TableRows) else rows
 
 
+def part_of(rows: Rows, which: Any) -> Rows:
+    """Return some of the rows, read now, in the same terms: what is sent elsewhere."""
+    if isinstance(rows, RowView):
+        return part_of(rows.source, rows.numbers[which])
+    if isinstance(rows, TableRows):
+        return TableRows(np.asarray(rows.source[which]), rows.columns, rows.titles)
+    return np.asarray(rows[which])
+
+
 def has_text(rows: Rows) -> bool:
     """Say whether rows are those of a table with text in it."""
     table = table_of(rows)

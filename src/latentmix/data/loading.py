@@ -22,6 +22,7 @@ from latentmix.data.pixels import FORMATS, convert_rows
 from latentmix.data.rows import as_rows
 from latentmix.data.tables import Table, read_csv, read_titles
 from latentmix.errors import FormatError, MissingError, ParameterError, did_you_mean
+from latentmix.storage.remote import at_hand, is_remote
 
 _CHANNELS = (1, 3)
 _LARGEST_SIZE = 4096
@@ -55,6 +56,7 @@ def load(
         A name of `dataset_names`, or the path of an IDX file (also gzipped), a folder of the
         four IDX files of an MNIST-like set, a .npy or .npz file, an image folder, a CSV with a
         header, or a Parquet file; rows of 256 MiB and more are mapped, not held in memory.
+        A file may also be an object, ``s3://bucket/rows.npy`` or ``gs://...``.
         ``./mnist`` is a path even though ``mnist`` is a name.
     size : int or None
         Scale and crop images to squares of that side, in pixels.
@@ -83,6 +85,8 @@ def load(
         If the data cannot be used as they are.
     ParameterError
         If an option is out of range, or does not apply to this kind of data.
+    ClusterError
+        If a server of objects does not answer.
 
     Examples
     --------
@@ -94,6 +98,17 @@ def load(
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         _refuse_columns(name_or_path, id_column, label_column, columns)
         return _converted(DATASETS[name_or_path].read(), size, channels)
+    if is_remote(name_or_path):
+        with at_hand(name_or_path) as copy:
+            dataset = load(
+                copy,
+                size=size,
+                channels=channels,
+                id_column=id_column,
+                label_column=label_column,
+                columns=columns,
+            )
+        return replace(dataset, source=str(name_or_path))
     path = Path(name_or_path).expanduser()
     if not path.exists():
         names = dataset_names()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from scipy.sparse import issparse
 from latentmix.data.parquet import ParquetFile
 from latentmix.errors import InputError
 from latentmix.estimators.validation import ROW_DTYPES, check_rows
+from latentmix.storage.remote import at_hand
 from latentmix.training.sources import StreamSource
 
 
@@ -71,7 +74,7 @@ def stream_of(
     InputError
         For a block of a wrong shape, or one that `check_values` refuses.
     """
-    blocks = _ParquetBlocks(Path(X)) if isinstance(X, str | Path) else X
+    blocks = _ParquetBlocks(X) if isinstance(X, str | Path) else X
     first = next(iter(blocks), None)
     if first is None:
         raise InputError("X holds no block. Expected at least one 2-D block of rows.")
@@ -133,10 +136,12 @@ def _block(block: Any, number: int, width: int | None) -> np.ndarray:
 
 
 class _ParquetBlocks:
-    """The rows of a Parquet file, block by block, as often as asked for."""
+    """The rows of a Parquet file, block by block, as often as asked for; of an object a copy's."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = ParquetFile(path)
+    def __init__(self, where: str | Path) -> None:
+        copy = ExitStack()
+        self._file = ParquetFile(Path(copy.enter_context(at_hand(where))))
+        weakref.finalize(self, copy.close)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self._file.blocks(self._file.titles)

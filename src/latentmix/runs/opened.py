@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from latentmix.data import Dataset, Rows, load
 from latentmix.data.loading import titles_in
 from latentmix.errors import (
+    ClusterError,
     FormatError,
     InputError,
     IntegrityError,
@@ -20,6 +21,7 @@ from latentmix.estimators.store import read_model
 from latentmix.runs.recipe import Recipe, recipe_of
 from latentmix.runs.request import sha256_of
 from latentmix.storage.manifest import Sealed, open_sealed
+from latentmix.storage.remote import at_hand, is_remote
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ def open_run(folder: Path) -> OpenRun:
 
 def read_data(run: OpenRun, name_or_path: str) -> Dataset:
     """Read data as the run's recipe reads them; columns the data do not have are not asked for."""
+    if is_remote(name_or_path):
+        with at_hand(name_or_path) as copy:
+            return replace(read_data(run, str(copy)), source=name_or_path)
     options = asdict(run.recipe.data)
     del options["unit_interval"]
     titles = titles_in(name_or_path)
@@ -105,7 +110,7 @@ def own_data(run: OpenRun) -> Dataset | None:
     source = run.request.get("source") or {}
     try:
         dataset = read_data(run, source["data"])
-    except (KeyError, InputError, MissingError, FormatError):
+    except (KeyError, ClusterError, InputError, MissingError, FormatError):
         return None
     as_they_were = sha256_of(dataset.X) == run.request["data"]["sha256"]
     return dataset if as_they_were else None

@@ -21,6 +21,7 @@ from latentmix.errors import InputError, IntegrityError, MissingError, WriteErro
 from latentmix.runs.recipe import Recipe, recipe_of
 from latentmix.storage.files import claim_folder, remove_cut_off, write_json
 from latentmix.storage.manifest import MANIFEST
+from latentmix.storage.remote import is_remote
 
 REQUEST = "request.json"
 
@@ -53,9 +54,9 @@ class Source:
 
     def to_json(self) -> dict[str, str | None]:
         """Return names and absolute paths, which lead there from any folder."""
-        named = self.data in dataset_names()
+        as_it_is = self.data in dataset_names() or is_remote(self.data)
         return {
-            "data": self.data if named else str(Path(self.data).expanduser().absolute()),
+            "data": self.data if as_it_is else str(Path(self.data).expanduser().absolute()),
             "labels": None if self.labels is None else str(self.labels.expanduser().absolute()),
         }
 
@@ -202,7 +203,8 @@ def _source_of(where: dict[str, Any]) -> Source:
 
 
 def _check_there(source: Source, folder: Path) -> None:
-    data = None if source.data in dataset_names() else Path(source.data)
+    elsewhere = source.data in dataset_names() or is_remote(source.data)
+    data = None if elsewhere else Path(source.data)
     for path in (data, source.labels):
         if path is not None and not path.exists():
             raise MissingError(

@@ -88,11 +88,12 @@ def null_where_not_finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """Return a table with a header line."""
+def csv_bytes(header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> bytes:
+    """Return a table with a header line, or without."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    if header is not None:
+        writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue().encode()
 
