@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -154,9 +155,8 @@ def test_predict_answers_for_many_files_once(latentmix, run_folder, shapes, tmp_
     assert [path.name for path in sorted(out.glob("*.csv"))] == ["part1.csv"]
     code, said, _ = latentmix("predict", run_folder, pattern, "-o", out)
     assert code == 0
-    assert [line.rpartition(": ")[2] for line in said if line[1:3] == "/3"] == [
-        *("40 rows", "there already", "40 rows")
-    ]
+    assert said[1] == "1 of 3 parts are there already"
+    assert parts_in(said) == [("2/3", "40 rows"), ("3/3", "40 rows")]
     whole = tmp_path / "whole.csv"
     np.save(tmp_path / "all.npy", shapes.X.reshape(-1, 8, 8))
     latentmix("predict", run_folder, tmp_path / "all.npy", "-o", whole)
@@ -168,10 +168,14 @@ def test_predict_answers_for_many_files_once(latentmix, run_folder, shapes, tmp_
     with (out / "done.jsonl").open("ab") as file:
         file.write(b'\n{"part":"part1.c')
     code, said, _ = latentmix("predict", run_folder, pattern, "-o", out)
-    assert [line.rpartition(": ")[2] for line in said if line[1:3] == "/3"] == [
-        *("7 rows", "there already", "40 rows")
-    ]
+    assert parts_in(said) == [("2/3", "7 rows"), ("3/3", "40 rows")]
     assert_one_clear_line(*latentmix_error(latentmix, run_folder, tmp_path / "no*.npy", out))
+
+
+def parts_in(said):
+    """Return how far it was and how many rows, of each line of a part."""
+    found = (re.match(r"(\d/\d) .*: ([\d,]+ rows); [\d,]+ rows/s in all$", line) for line in said)
+    return [match.groups() for match in found if match]
 
 
 def latentmix_error(latentmix, run_folder, pattern, out):

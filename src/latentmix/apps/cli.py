@@ -21,6 +21,7 @@ import click
 from click.core import ParameterSource
 
 from latentmix import __version__
+from latentmix.apps.cluster import cluster_of, cluster_options
 from latentmix.apps.commands import register
 from latentmix.apps.launch import is_first, join, launch, launched_again, leave, part
 from latentmix.apps.options import Benchmark, Settings
@@ -75,6 +76,7 @@ def cli() -> None:
 @click.option("--out", type=Path, metavar="DIR", help="Run folder.  [default: a new one in runs]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--resume", type=Path, metavar="RUN", help="Go on with a run that was stopped.")
+@cluster_options
 @_no_cache
 def run(  # noqa: PLR0913  # a parameter for each option
     *,
@@ -85,12 +87,15 @@ def run(  # noqa: PLR0913  # a parameter for each option
     out: Path | None,
     seed: int,
     resume: Path | None,
+    scheduler: str | None,
+    workers: int | None,
     no_cache: bool,
 ) -> None:
     """Train on DATA, cluster, name, score and draw.
 
-    DATA is a named data set (see `latentmix datasets`) or a path: IDX (also .gz), .npy, .npz, an
-    image folder, CSV or Parquet. A run that was stopped goes on with --resume RUN and nothing else.
+    DATA is a named data set (see `latentmix datasets`) or a path, or s3://BUCKET/NAME: IDX (also
+    .gz), .npy, .npz, an image folder, CSV or Parquet. A run that was stopped goes on with --resume
+    RUN. A cluster fits mixtures and encodes rows; the network is trained in this process.
     """
     from latentmix.data import name_of  # noqa: PLC0415
     from latentmix.runs.recipe import default_out, load_recipe  # noqa: PLC0415
@@ -113,22 +118,23 @@ def run(  # noqa: PLR0913  # a parameter for each option
         source = Source(data, labels)
         request = Request(chosen, source.read(chosen), folder, seed, command, source)
     click.echo(f"Read {request.dataset.describe()} from {request.dataset.source}")
-    with _compiled_kept(no_cache=no_cache):
-        _carry_out(request)
+    with _compiled_kept(no_cache=no_cache), cluster_of(scheduler, workers) as client:
+        _carry_out(request, client)
     part()
 
 
-def _carry_out(request: Request) -> None:
+def _carry_out(request: Request, client: Any) -> None:
     """Run a request, show how far it is, and at the end what was found."""
     from latentmix.apps.progress import progress  # noqa: PLC0415
     from latentmix.apps.summary import summary_of  # noqa: PLC0415
     from latentmix.runs.execute import attend, execute  # noqa: PLC0415
+    from latentmix.training.elsewhere import on_cluster  # noqa: PLC0415
 
     if not is_first():
         attend(request)
         return
     try:
-        with progress() as listener:
+        with progress() as listener, on_cluster(client):
             metrics = execute(
                 request, listener=listener, draw=lambda out: _draw(out, request.dataset)
             )
@@ -236,37 +242,31 @@ def report(run_folder: Path, out: Path | None) -> None:
 @cli.command()
 @click.argument("run_folder", metavar="RUN", type=Path)
 @click.argument("data")
-@click.option("-o", "--out", type=Path, required=True, metavar="FILE.csv|DIR")
+@click.option("-o", "--out", required=True, metavar="FILE.csv|DIR")
 @click.option("--shard", metavar="I/N", help="Of a pattern's files this share alone, as 3/64.")
+@cluster_options
 @_no_cache
-def predict(run_folder: Path, data: str, out: Path, *, shard: str | None, no_cache: bool) -> None:
+def predict(  # noqa: PLR0913  # a parameter for each option
+    run_folder: Path,
+    data: str,
+    *,
+    out: str,
+    shard: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    no_cache: bool,
+) -> None:
     """Write cluster, label, probability and anomaly score of each row of DATA.
 
     DATA with * or ? in quotes is many files: each gets one of its own in DIR, and what is there is
-    not made again.
+    not made again. DATA and DIR may be on object storage, s3://BUCKET/NAME.
     """
     click.echo(f"Reading {data} with {run_folder}, writing to {out}")
     _show_downloads()
-    from latentmix.runs.predict import ALL, Shard, predict_parts, predict_run  # noqa: PLC0415
+    from latentmix.apps.predictions import answer  # noqa: PLC0415
 
-    many = any(sign in data for sign in "*?[") and not Path(data).exists()
-    if shard is not None and not many:
-        raise click.UsageError("--shard is a share of many files. Give DATA with * in quotes.")
-    with _compiled_kept(no_cache=no_cache):
-        if many:
-            share = ALL if shard is None else Shard(*_fraction(shard))
-            click.echo(f"{predict_parts(run_folder, data, out, share, click.echo)} parts in {out}")
-            return
-        n_rows = predict_run(run_folder, data, out)
-    click.echo(f"Wrote {n_rows:,} rows to {out}")
-
-
-def _fraction(text: str) -> tuple[int, int]:
-    """Return I and N of ``I/N``, 1 <= I <= N."""
-    number, _, of = text.partition("/")
-    if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
-        return int(number), int(of)
-    raise click.UsageError(f"--shard={text!r} is no share. Expected I/N, from 1/N to N/N.")
+    with _compiled_kept(no_cache=no_cache), cluster_of(scheduler, workers) as client:
+        click.echo(answer(run_folder, data, out, shard, client))
 
 
 @cli.command()
@@ -434,12 +434,12 @@ def _fail(message: str, code: int) -> int:
 
 
 def _refuse_beside_resume() -> None:
-    """Refuse what the run's own request has already said; where programs are kept it does not."""
+    """Refuse what the run's own request has already said; where programs are it does not."""
     context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""
         given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        if given and name not in ("resume", "no_cache"):
+        if given and name not in ("resume", "scheduler", "workers", "no_cache"):
             raise click.UsageError(
                 f"{parameter.get_error_hint(context)} stands beside --resume, which goes on with "
                 "what the run was asked for. Leave it out.",

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from latentmix.training.elsewhere import cluster_record
+
 _PACKAGES = ("latentmix", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "scikit-learn")
 
 
@@ -37,6 +39,7 @@ def environment(seed: int, command: list[str]) -> dict[str, Any]:
             "kind": device.device_kind,
             "count": jax.device_count(),
         },
+        "cluster": cluster_record(),
         "versions": {name: version(name) for name in _PACKAGES},
     }
 

@@ -17,12 +17,14 @@ from typing import Final
 import numpy as np
 
 from latentmix.data import Dataset, Labels, Rows, RowView, Split
+from latentmix.data.columns import part_of
 from latentmix.errors import InputError
 from latentmix.estimators import LatentMixture
 from latentmix.estimators.naming import Evidence
-from latentmix.models.blocks import blocks
+from latentmix.models.blocks import blocks, pieces
 from latentmix.storage.files import write_csv, write_tensors
 from latentmix.storage.manifest import Sealed
+from latentmix.training.elsewhere import cluster_in_use
 
 PARTS: Final = ("train", "validation", "test")
 
@@ -125,8 +127,23 @@ def encode(model: LatentMixture, X: Rows, parts: Parts, seed: int) -> Latents:
     rows = {part: RowView(X, parts.numbers(part)) for part in PARTS}
     z = model.latents_ if model.latents == "z" else model.vae_.sample_posterior(rows["train"], seed)
     nothing = np.zeros((0, z.shape[1]), z.dtype)
-    means = {part: model.transform(x) if len(x) else nothing for part, x in rows.items()}
+    means = {part: _means(model, x) if len(x) else nothing for part, x in rows.items()}
     return Latents(z, means)
+
+
+def _means(model: LatentMixture, rows: Rows) -> np.ndarray:
+    """Return posterior means (N, L): worked out here, or by the cluster in use."""
+    if cluster_in_use() is None:
+        return model.transform(rows)
+    from latentmix.training.cluster import dealt_out  # noqa: PLC0415  # an extra
+
+    dealt = ((cut.start, part_of(rows, cut)) for cut in pieces(rows))
+    found = {first: means for (first, _), means in dealt_out(_means_of, model, dealt)}
+    return np.concatenate([found[first] for first in sorted(found)])
+
+
+def _means_of(model: LatentMixture, piece: tuple[int, Rows]) -> np.ndarray:
+    return model.transform(piece[1])
 
 
 def naming_evidence(model: LatentMixture, latents: Latents, parts: Parts) -> Evidence | None:
