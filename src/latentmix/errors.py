@@ -9,7 +9,7 @@ LatentmixError
 ├── MissingError (FileNotFoundError)     a file, folder or data set that is not there
 ├── WriteError (OSError)                 a folder that cannot be written, a full disk
 ├── RunFailedError (RuntimeError)        a benchmark's run that ended without an answer
-├── ClusterError (RuntimeError)          a cluster that does not answer, or is not as it has to be
+├── ClusterError (RuntimeError)          machines that do not answer, or are not as they have to be
 └── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
 
 TrainingWarning (UserWarning)            a training that ended, and is of little use
@@ -68,7 +68,7 @@ class RunFailedError(LatentmixError, RuntimeError):
 
 
 class ClusterError(LatentmixError, RuntimeError):
-    """A cluster of machines that does not answer, or whose workers are not as they have to be."""
+    """A cluster, or a server of objects, that does not answer or is not as it has to be."""
 
     page: ClassVar[str] = "docs/how-to-dask.md"
 

@@ -18,6 +18,7 @@ pytest.importorskip("distributed", reason="extra [dask]")
 import distributed
 
 from latentmix.apps import cluster as clusters
+from latentmix.errors import ClusterError
 from latentmix.estimators import dask_rows
 from latentmix.models import blocks
 from latentmix.runs import execute
@@ -42,7 +43,8 @@ class Dask:
         ]
         with distributed.Client(scheduler_file=str(self.file), timeout=60) as client:
             self.address = client.scheduler.address
-            client.wait_for_workers(n_workers, timeout=60)
+            if n_workers:
+                client.wait_for_workers(n_workers, timeout=60)
 
     def _start(self, what, *words):
         command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard"]
@@ -217,6 +219,27 @@ def test_a_worker_that_is_killed_loses_nothing(predict, of_its_own, alone, tmp_p
     assert parts_in(out) == alone
 
 
+def test_ctrl_c_of_a_terminal_is_one_line_and_what_is_done_is_kept(run_folder, files, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(100):
+        (many / f"{number}.npy").symlink_to(files.parent / "part0.npy")
+    words = ("predict", run_folder, many / "*.npy", "-o", tmp_path / "out", "--workers", 2)
+    command = [sys.executable, "-m", "latentmix", *map(str, words)]
+    # In a session of its own, all of which is sent what a terminal sends to all.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        stopper = soon((tmp_path / "out" / "done.jsonl").exists, lambda: interrupt_all(process))
+        _, said = process.communicate(timeout=120)
+        stopper.join()
+    assert process.returncode == 130
+    assert said.decode().split() == ["latentmix:", "Stopped."]
+    assert marks_in(tmp_path / "out")
+
+
+def interrupt_all(process):
+    os.killpg(process.pid, signal.SIGINT)
+
+
 def test_a_scheduler_that_is_killed_is_a_sentence_and_what_is_done_is_kept(
     predict, of_its_own, alone, tmp_path, monkeypatch
 ):
@@ -249,8 +272,32 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence_soon(
             began = time.monotonic()
             answer = ask(tmp_path / "out", "--scheduler", address)
             assert time.monotonic() - began < 15
-            assert_one_clear_line(answer, 75, f"The scheduler at {address} has no worker to offer")
+            assert_one_clear_line(answer, 75, f"The scheduler at {address} does not answer")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scheduler_without_workers_is_a_sentence(predict, of_its_own, tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters, "SECONDS_FOR_A_WORKER", 1)
+    address = of_its_own(0).address
+    answer = predict(tmp_path / "out", "--scheduler", address)
+    assert_one_clear_line(answer, 75, f"The scheduler at {address} has no worker after 1 s")
+
+
+def test_a_part_on_a_disk_of_the_workers_alone_is_not_taken_for_done(run_folder, files, tmp_path):
+    def elsewhere(task, shared, items):
+        return ((item, 50) for item in items)
+
+    with pytest.raises(ClusterError, match="is not here: its disk is not this one's"):
+        predict_parts(run_folder, str(files), tmp_path, deal=elsewhere)
+    assert not list(tmp_path.iterdir())
+
+
+def test_on_a_terminal_one_bar_shows_rows_a_second(predict, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    code, said, err = predict(tmp_path)
+    assert code == 0
+    assert not any("part0.csv" in line for line in said)
+    assert f"{N_FILES}/{N_FILES}" in err[-1] and "rows/s" in err[-1]
 
 
 @pytest.mark.parametrize("address", ["nowhere", "ftp://127.0.0.1:9", "tcp://127.0.0.1"])

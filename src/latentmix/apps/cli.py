@@ -2,8 +2,8 @@
 
 Exit codes: 0; 2 usage, an unknown recipe or recipe key; 65 bad data or a changed byte;
 66 a missing file or run; 70 a benchmark's run that failed; 74 a folder that cannot be written
-or is in use, a full disk; 75 a cluster that failed; 130 Ctrl-C; 143 SIGTERM. What was done by
-then is kept.
+or is in use, a full disk; 75 a cluster or a server of objects that failed; 130 Ctrl-C; 143 SIGTERM.
+What was done by then is kept.
 JAX, scikit-learn and plotting are imported by the commands that need them, when they do.
 """
 

@@ -10,12 +10,14 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from latentmix.apps.signals import children_deaf_to_ctrl_c
 from latentmix.errors import ClusterError, ParameterError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# So long a scheduler has to answer, and to name its first worker.
+# So long a scheduler has to answer, and its first worker, which may be starting, to come.
 SECONDS_TO_ANSWER: Final = 10
+SECONDS_FOR_A_WORKER: Final = 60
 
 _scheduler = click.option(
     "--scheduler", metavar="tcp://HOST:PORT", help="A cluster of Dask that runs already."
@@ -77,7 +79,6 @@ def _connected(distributed: Any, scheduler: str) -> Iterator[Any]:
     try:
         asyncio.run(asyncio.wait_for(_asked(distributed, scheduler), SECONDS_TO_ANSWER))
         client = distributed.Client(scheduler, timeout=SECONDS_TO_ANSWER)
-        client.wait_for_workers(1, timeout=SECONDS_TO_ANSWER)
     except ValueError as error:
         raise ParameterError(
             f"--scheduler={scheduler!r} is no address: {error}. Expected one as tcp://HOST:8786."
@@ -85,10 +86,17 @@ def _connected(distributed: Any, scheduler: str) -> Iterator[Any]:
     except OSError as error:
         said = (str(error).splitlines() or ["it stays silent"])[0].rstrip(".")
         raise ClusterError(
-            f"The scheduler at {scheduler} has no worker to offer, or does not answer: {said}. "
-            "Check its address, and that `dask scheduler` and `dask worker` run."
+            f"The scheduler at {scheduler} does not answer: {said}. Check its address, and that "
+            "`dask scheduler` runs there."
         ) from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=SECONDS_FOR_A_WORKER)
+        except OSError as error:
+            raise ClusterError(
+                f"The scheduler at {scheduler} has no worker after {SECONDS_FOR_A_WORKER} s. "
+                f"Expected one at least; start some with `dask worker {scheduler}`."
+            ) from error
         yield client
 
 
@@ -101,13 +109,14 @@ async def _asked(distributed: Any, scheduler: str) -> None:
 @contextmanager
 def _begun(distributed: Any, workers: int | None) -> Iterator[Any]:
     """Yield a client of a new cluster of processes on this machine, ended with the block."""
-    cluster = distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=":0",
-        silence_logs=logging.CRITICAL,
-    )
+    with children_deaf_to_ctrl_c():
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        )
     with cluster, distributed.Client(cluster) as client:
         yield client
 

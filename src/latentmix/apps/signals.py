@@ -38,6 +38,16 @@ def is_sigterm(stop: BaseException) -> bool:
 
 
 @contextmanager
+def children_deaf_to_ctrl_c() -> Iterator[None]:
+    """Have processes that begin now leave Ctrl-C, which a terminal sends to all, to this one."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def left_by_ctrl_c() -> Iterator[None]:
     """Take Ctrl-C for the way one leaves; a run that was watched goes on."""
     try:
