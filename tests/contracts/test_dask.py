@@ -28,7 +28,9 @@ from latentmix import (
     PoissonMixture,
 )
 from latentmix.errors import ClusterError, InputError
+from latentmix.estimators import dask_rows
 from latentmix.training import cluster as clusters
+from latentmix.training.elsewhere import on_cluster
 
 N, D = 6000, 4
 rng = np.random.RandomState(0)
@@ -215,6 +217,24 @@ def test_however_many_workers_give_the_same_bits(cluster):
             found.append(GaussianMixture(3, **SETTINGS).fit(X))
     for other in found[1:]:
         assert_alike(found[0], other, exactly=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_matrix_is_fitted_by_a_cluster_in_use(cluster, monkeypatch, n_workers):
+    monkeypatch.setattr(dask_rows, "ROWS_PER_BLOCK", 700)
+    given = {"sample_weight": WEIGHTS, "labels": LABELS}
+    here = GaussianMixture(3, **SETTINGS).fit(HOLES, **given)
+    with cluster(n_workers) as client:
+        beside = GaussianMixture(3, **SETTINGS).fit(HOLES, **given)
+        with on_cluster(client):
+            there = GaussianMixture(3, **SETTINGS).fit(HOLES, **given)
+    assert_alike(here, beside, exactly=True)
+    assert_alike(here, there)
+    np.testing.assert_allclose(here.class_probs_, there.class_probs_, rtol=1e-9)
+    # In blocks of the same rows, sums are added as they are of a collection.
+    blocks = GaussianMixture(3, **SETTINGS).fit(in_chunks(HOLES, 700), **given)
+    assert_alike(blocks, there, exactly=True)
 
 
 @pytest.mark.filterwarnings("ignore")
