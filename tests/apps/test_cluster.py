@@ -379,7 +379,7 @@ def test_a_run_on_a_cluster_finds_what_one_process_finds(run, dask, run_folder, 
 def test_a_run_whose_scheduler_is_killed_goes_on_without(
     latentmix, run, of_its_own, run_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(clusters, "SECONDS_TO_ANSWER", 3)
+    monkeypatch.setattr(clusters, "SECONDS_TO_ANSWER", 2)
     cluster, out = of_its_own(1), tmp_path / "run"
     siblings = execute._siblings
 

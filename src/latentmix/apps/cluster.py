@@ -59,7 +59,8 @@ def cluster_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
             '`pip install "latentmix[dask]"`.'
         ) from error
     # What goes wrong is said here, once.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     settings = {
         "distributed.comm.timeouts.connect": f"{SECONDS_TO_ANSWER}s",
         # A model is sent once, and pieces of rows are small.

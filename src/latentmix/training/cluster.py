@@ -97,7 +97,8 @@ def one_error(what: str = "a pass over the rows", remedy: str | None = None) -> 
     """Say in one sentence what ended a cluster's work; what a task raised passes as it is."""
     if remedy is None:
         alone = cluster_in_use() is None
-        remedy = "fit again; with checkpoint=FOLDER the fit goes on" if alone else "go on"
+        again = "fit again; with checkpoint=FOLDER the fit goes on"
+        remedy = again if alone else "go on with `latentmix run --resume`"
     try:
         yield
     except Exception as error:
