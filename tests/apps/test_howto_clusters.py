@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from latentmix.apps.cli import cli
+from latentmix.apps.launch import place as place_of
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("how-to-dask.md", "how-to-slurm.md", "how-to-kubernetes.md")
+PAGES = ("how-to-dask.md", "how-to-slurm.md", "how-to-kubernetes.md", "how-to-train-on-several.md")
 # In place of SLURM's: all tasks of a step on this machine, two at most.
 SRUN = """#!/bin/bash
 "$@" & "$@" & wait
@@ -40,7 +41,7 @@ def commands():
 def test_every_command_is_one_that_is_understood(words):
     command = cli.commands[words[0]]
     given = command.make_context(words[0], words[1:]).params
-    assert given["scheduler"] or given["workers"] or given.get("shard") or given.get("resume")
+    assert given["out"] or given.get("resume")
 
 
 def test_there_are_such_commands():
@@ -81,7 +82,7 @@ def place(run_folder, shapes, tmp_path):
 
 
 def test_the_job_array_does_its_shares(place):
-    array, _ = blocks("how-to-slurm.md", "sh")
+    array, *_ = blocks("how-to-slurm.md", "sh")
     assert place(array, SLURM_ARRAY_TASK_ID="2") == ["1.csv"]
     assert place(array, SLURM_ARRAY_TASK_ID="64") == ["1.csv"]
     for number in ("1", "3"):
@@ -91,7 +92,7 @@ def test_the_job_array_does_its_shares(place):
 
 def test_the_job_on_dask_answers_for_all_files(place):
     pytest.importorskip("distributed", reason="extra [dask]")
-    _, job = blocks("how-to-slurm.md", "sh")
+    _, job, _ = blocks("how-to-slurm.md", "sh")
     assert len(job.splitlines()) <= 12
     number = str(os.getpid())
     assert place(job, SLURM_JOB_ID=number) == ["0.csv", "1.csv", "2.csv"]
@@ -99,7 +100,7 @@ def test_the_job_on_dask_answers_for_all_files(place):
 
 def test_the_manifests_are_yaml_of_kinds_that_go_together():
     yaml = pytest.importorskip("yaml", reason="extra [dask]")
-    job, dask = blocks("how-to-kubernetes.md", "yaml")
+    job, dask, train = blocks("how-to-kubernetes.md", "yaml")
     (job,) = yaml.safe_load_all(job)
     assert job["spec"]["completions"] == 64
     (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -114,6 +115,23 @@ def test_the_manifests_are_yaml_of_kinds_that_go_together():
     assert service["spec"]["selector"] == scheduler["spec"]["selector"]["matchLabels"]
     (container,) = worker["spec"]["template"]["spec"]["containers"]
     assert f"tcp://{service['metadata']['name']}:8786" in container["command"]
+    service, job = yaml.safe_load_all(train)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    said = {each["name"]: each["value"] for each in container["env"]}
+    there = place_of({**said, "JAX_PROCESS_ID": "3"})
+    assert there.size == job["spec"]["completions"] == job["spec"]["parallelism"]
+    # An indexed job's first pod is called so, within the service that is its subdomain.
+    assert there.address == f"{job['metadata']['name']}-0.{pod['subdomain']}:1234"
+    assert service["metadata"]["name"] == pod["subdomain"]
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+
+
+def test_srun_is_given_the_command_that_finds_the_others():
+    *_, job = blocks("how-to-slurm.md", "sh")
+    assert "--ntasks-per-node=1" in job
+    assert "srun --kill-on-bad-exit latentmix run " in job
+    assert place_of({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2"}) == (2, 4, None)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -18,7 +18,7 @@ ROUNDS = (
     "refinement.n_rounds=3",
     "refinement.epochs=10",
     "refinement.min_steps=0",
-    "refinement.classifier_steps=40",
+    "refinement.classifier_rounds=0",
     "mixture.covariance_type=diag",
 )
 
@@ -172,6 +172,7 @@ def test_nothing_but_run_is_launched(latentmix):
     code, _, err = latentmix("launch", "--processes", 2, "predict", "runs/1", "rows.npy")
     assert code == 2
     assert "launch starts no 'predict'. Expected run" in err[0]
+    assert "launch starts no 'nothing'" in latentmix("launch", "--processes", 2)[2][0]
 
 
 def test_launchers_say_who_one_is():

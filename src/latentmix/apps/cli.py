@@ -23,7 +23,7 @@ from click.core import ParameterSource
 from latentmix import __version__
 from latentmix.apps.cluster import cluster_of, cluster_options
 from latentmix.apps.commands import register
-from latentmix.apps.launch import is_first, join, launch, launched_again, leave, part
+from latentmix.apps.launch import is_first, join, launched_again, leave, part
 from latentmix.apps.options import Benchmark, Settings
 from latentmix.apps.signals import interrupt_again, is_sigterm, left_by_ctrl_c, terminate
 from latentmix.errors import (
@@ -159,16 +159,6 @@ def _draw(run_folder: Path, dataset: Dataset | None = None) -> list[Path]:
     if dataset is None or dataset.image_shape is None:
         return draw_figures(run_folder)
     return draw_figures(run_folder, dataset.rows.__getitem__)
-
-
-@cli.command("launch", context_settings={"ignore_unknown_options": True})
-@click.option("--processes", type=click.IntRange(1, 1024), required=True, metavar="N")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="run DATA ...")
-def launch_command(processes: int, command: tuple[str, ...]) -> int:
-    """Start `latentmix run DATA ...` in N processes of this machine that train as one."""
-    if command[:1] != ("run",):
-        raise click.UsageError(f"launch starts no {command[0]!r}. Expected run, with its options.")
-    return launch(command, processes)
 
 
 @cli.command()

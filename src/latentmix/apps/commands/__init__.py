@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from latentmix.apps.commands import completion, demo, doctor, export, listings
+from latentmix.apps.commands import completion, demo, doctor, export, launch, listings
 
 COMMANDS = (
     demo.demo,
     doctor.doctor,
     completion.completion,
     export.export,
+    launch.launch,
     listings.recipes,
     listings.datasets,
 )
