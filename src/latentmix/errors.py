@@ -68,9 +68,7 @@ class RunFailedError(LatentmixError, RuntimeError):
 
 
 class ClusterError(LatentmixError, RuntimeError):
-    """A cluster, or a server of objects, that does not answer or is not as it has to be."""
-
-    page: ClassVar[str] = "docs/how-to-dask.md"
+    """A cluster or a server that does not answer or is not as it has to be; a process gone."""
 
 
 class NotNamedError(LatentmixError, ValueError, AttributeError):
