@@ -12,7 +12,6 @@ import numpy as np
 
 from latentmix.errors import InputError
 from latentmix.estimators.validation import check_weights
-from latentmix.models.blocks import blocks as cut
 from latentmix.training.elsewhere import cluster_in_use
 from latentmix.training.sources import ArraySource, Source
 
@@ -112,6 +111,7 @@ def source_of(
     from dask.base import persist  # noqa: PLC0415  # an extra
     from dask.delayed import delayed  # noqa: PLC0415
 
+    from latentmix.models.blocks import blocks as cut  # noqa: PLC0415  # brings JAX
     from latentmix.training.cluster import one_error  # noqa: PLC0415
     from latentmix.training.dask_source import Block, DaskSource  # noqa: PLC0415
 
