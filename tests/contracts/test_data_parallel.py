@@ -17,14 +17,14 @@ def free_address():
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-def trained(folder, *, n_processes=1, n_devices=1):
+def trained(folder, *words, n_processes=1, n_devices=1):
     """Return what the script came to, with so many processes of so many devices each."""
     out, address = folder / "found.npz", free_address()
     flags = f"--xla_force_host_platform_device_count={n_devices}"
     several = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(n_processes)}
     started = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(out)],
+            [sys.executable, str(SCRIPT), str(out), *words],
             env={**os.environ, "XLA_FLAGS": flags, **several, "JAX_PROCESS_ID": str(number)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -42,24 +42,33 @@ def alone(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("alone"))
 
 
-@pytest.mark.parametrize(
-    ("n_processes", "n_devices"), [(1, 4), (2, 1), (4, 1)], ids=["4 devices", "2", "4"]
-)
+def off(found, alone, name):
+    return np.abs(found[name] - alone[name]).max() / np.abs(alone[name]).max()
+
+
+def assert_same_steps(found, alone):
+    assert off(found, alone, "one") < 1e-5
+    assert off(found, alone, "hundred") < 1e-3
+    assert off(found, alone, "objective") < 1e-3
+    assert abs(found["elbo"] - alone["elbo"]) < 0.3
+
+
+@pytest.mark.parametrize(("n_processes", "n_devices"), [(1, 4), (2, 1)], ids=["4 devices", "2"])
 def test_several_come_to_what_one_device_does(alone, tmp_path, n_processes, n_devices):
     found = trained(tmp_path, n_processes=n_processes, n_devices=n_devices)
     assert (alone["n_devices"], found["n_devices"]) == (1, n_processes * n_devices)
-
-    def off(name):
-        return np.abs(found[name] - alone[name]).max() / np.abs(alone[name]).max()
-
-    assert off("one") < 1e-5
-    assert off("hundred") < 1e-3
-    assert off("objective") < 1e-3
-    assert off("convolved") < 1e-3
+    assert_same_steps(found, alone)
+    assert off(found, alone, "convolved") < 1e-3
     assert abs(found["drawn"] - alone["drawn"]) < 0.3
     assert abs(found["best_epoch"] - alone["best_epoch"]) <= 5
     assert abs(found["rounds"] - alone["rounds"]) < 0.3
     assert np.mean(found["components"] == alone["components"]) > 0.98
+
+
+def test_four_processes_take_the_steps_of_one(alone, tmp_path):
+    found = trained(tmp_path, "--dense", n_processes=4)
+    assert found["n_devices"] == 4
+    assert_same_steps(found, alone)
 
 
 def test_some_hundred_steps_have_changed_the_weights(alone):
