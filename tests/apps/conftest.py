@@ -30,6 +30,20 @@ def latentmix(capfd):
 
 
 @pytest.fixture(scope="session")
+def assert_one_clear_line():
+    """Return a function that checks what a refused command answered: code, output, error lines."""
+
+    def check(answer, expected, text):
+        code, _, err = answer
+        assert code == expected, err
+        assert len(err) == 1
+        assert text in err[0]
+        assert len(err[0].split(". ")) >= 2, "received, expected, remedy"
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def small(small_settings):
     """Return the small recipe's settings as words of a command."""
     return [word for setting in small_settings for word in ("--set", setting)]

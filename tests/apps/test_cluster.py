@@ -126,14 +126,6 @@ def marks_in(folder):
     return [json.loads(line) for line in lines if line]
 
 
-def assert_one_clear_line(answer, expected, text):
-    code, _, err = answer
-    assert code == expected, err
-    assert len(err) == 1
-    assert text in err[0]
-    assert len(err[0].split(". ")) >= 2, "received, expected, remedy"
-
-
 def soon(condition, act):
     """Act in another thread as soon as something is so; return that thread."""
 
@@ -196,7 +188,7 @@ def test_one_file_is_dealt_out_in_pieces_to_the_same_bytes(
 
 
 def test_a_file_that_cannot_be_read_says_so_as_in_one_process(
-    latentmix, dask, run_folder, shapes, tmp_path
+    latentmix, dask, run_folder, shapes, tmp_path, assert_one_clear_line
 ):
     np.save(tmp_path / "a.npy", shapes.X.reshape(-1, 8, 8))
     np.save(tmp_path / "b.npy", np.zeros((5, 65)))
@@ -222,7 +214,7 @@ def test_a_worker_that_is_killed_loses_nothing(predict, of_its_own, alone, tmp_p
 def test_ctrl_c_of_a_terminal_is_one_line_and_what_is_done_is_kept(run_folder, files, tmp_path):
     many = tmp_path / "many"
     many.mkdir()
-    for number in range(100):
+    for number in range(600):
         (many / f"{number}.npy").symlink_to(files.parent / "part0.npy")
     words = ("predict", run_folder, many / "*.npy", "-o", tmp_path / "out", "--workers", 2)
     command = [sys.executable, "-m", "latentmix", *map(str, words)]
@@ -241,7 +233,7 @@ def interrupt_all(process):
 
 
 def test_a_scheduler_that_is_killed_is_a_sentence_and_what_is_done_is_kept(
-    predict, of_its_own, alone, tmp_path, monkeypatch
+    predict, of_its_own, alone, tmp_path, monkeypatch, assert_one_clear_line
 ):
     monkeypatch.setattr(clusters, "SECONDS_TO_ANSWER", 3)
     cluster, out = of_its_own(1), tmp_path / "out"
@@ -260,7 +252,7 @@ def test_a_scheduler_that_is_killed_is_a_sentence_and_what_is_done_is_kept(
 
 @pytest.mark.parametrize("command", ["predict", "run"])
 def test_a_scheduler_that_does_not_answer_is_a_sentence_soon(
-    predict, run, command, tmp_path, monkeypatch
+    predict, run, command, tmp_path, monkeypatch, assert_one_clear_line
 ):
     monkeypatch.setattr(clusters, "SECONDS_TO_ANSWER", 1)
     ask = {"predict": predict, "run": run}[command]
@@ -276,7 +268,9 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence_soon(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_scheduler_without_workers_is_a_sentence(predict, of_its_own, tmp_path, monkeypatch):
+def test_a_scheduler_without_workers_is_a_sentence(
+    predict, of_its_own, tmp_path, monkeypatch, assert_one_clear_line
+):
     monkeypatch.setattr(clusters, "SECONDS_FOR_A_WORKER", 1)
     address = of_its_own(0).address
     answer = predict(tmp_path / "out", "--scheduler", address)
@@ -301,12 +295,16 @@ def test_on_a_terminal_one_bar_shows_rows_a_second(predict, alone, tmp_path, mon
 
 
 @pytest.mark.parametrize("address", ["nowhere", "ftp://127.0.0.1:9", "tcp://127.0.0.1"])
-def test_what_is_no_address_of_a_scheduler_is_a_sentence(predict, tmp_path, address):
+def test_what_is_no_address_of_a_scheduler_is_a_sentence(
+    predict, tmp_path, address, assert_one_clear_line
+):
     answer = predict(tmp_path / "out", "--scheduler", address)
     assert_one_clear_line(answer, 2, f"--scheduler={address!r} is no address")
 
 
-def test_workers_of_another_version_are_refused(predict, dask, tmp_path, monkeypatch):
+def test_workers_of_another_version_are_refused(
+    predict, dask, tmp_path, monkeypatch, assert_one_clear_line
+):
     known = checks.version
     monkeypatch.setattr(checks, "version", lambda name: "0.1" if name == "jax" else known(name))
     answer = predict(tmp_path, "--scheduler", dask.address)
@@ -314,7 +312,7 @@ def test_workers_of_another_version_are_refused(predict, dask, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_two_clusters_are_one_too_many(predict, tmp_path):
+def test_two_clusters_are_one_too_many(predict, tmp_path, assert_one_clear_line):
     answer = predict(tmp_path, "--scheduler", "tcp://a:1", "--workers", 2)
     assert_one_clear_line(answer, 2, "Expected one")
 
@@ -377,7 +375,7 @@ def test_a_run_on_a_cluster_finds_what_one_process_finds(run, dask, run_folder, 
 
 @pytest.mark.usefixtures("blocks_of_a_dozen")
 def test_a_run_whose_scheduler_is_killed_goes_on_without(
-    latentmix, run, of_its_own, run_folder, tmp_path, monkeypatch
+    *, latentmix, run, of_its_own, run_folder, tmp_path, monkeypatch, assert_one_clear_line
 ):
     monkeypatch.setattr(clusters, "SECONDS_TO_ANSWER", 2)
     cluster, out = of_its_own(1), tmp_path / "run"

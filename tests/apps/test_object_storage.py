@@ -49,14 +49,6 @@ def rows(bucket, shapes):
     return f"{address}/x", parts
 
 
-def assert_one_clear_line(answer, expected, text):
-    code, _, err = answer
-    assert code == expected, err
-    assert len(err) == 1
-    assert text in err[0]
-    assert len(err[0].split(". ")) >= 2, "received, expected, remedy"
-
-
 # Reading
 
 
@@ -228,7 +220,9 @@ def test_workers_read_and_write_objects(latentmix, run_folder, rows, bucket, mon
 # What fails
 
 
-def test_each_way_to_fail_is_a_sentence(latentmix, run_folder, rows, bucket, tmp_path):
+def test_each_way_to_fail_is_a_sentence(
+    latentmix, run_folder, rows, bucket, tmp_path, assert_one_clear_line
+):
     source, out = rows[0], tmp_path / "out"
 
     def predict(data, where=out):
@@ -273,7 +267,7 @@ def test_what_is_forbidden_is_said(rows, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["closed", "mute"])
 def test_a_server_that_does_not_answer_is_a_sentence_soon(
-    latentmix, run_folder, at_server, tmp_path, monkeypatch, kind
+    *, latentmix, run_folder, at_server, tmp_path, monkeypatch, kind, assert_one_clear_line
 ):
     monkeypatch.setattr(remote, "SECONDS_TO_ANSWER", 2)
     with contextlib.closing(socket.socket()) as server:
