@@ -23,7 +23,7 @@ from click.core import ParameterSource
 from latentmix import __version__
 from latentmix.apps.cluster import cluster_of, cluster_options
 from latentmix.apps.commands import register
-from latentmix.apps.launch import is_first, join, launched_again, leave, part
+from latentmix.apps.launch import join, launched_again, leave, part
 from latentmix.apps.options import Benchmark, Settings
 from latentmix.apps.signals import interrupt_again, is_sigterm, left_by_ctrl_c, terminate
 from latentmix.errors import (
@@ -128,9 +128,10 @@ def _carry_out(request: Request, client: Any) -> None:
     from latentmix.apps.progress import progress  # noqa: PLC0415
     from latentmix.apps.summary import summary_of  # noqa: PLC0415
     from latentmix.runs.execute import attend, execute  # noqa: PLC0415
+    from latentmix.training.data_parallel import leads  # noqa: PLC0415
     from latentmix.training.elsewhere import on_cluster  # noqa: PLC0415
 
-    if not is_first():
+    if not leads():
         attend(request)
         return
     try:

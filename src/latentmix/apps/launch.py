@@ -123,18 +123,11 @@ def join() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # until the process ends
 
 
-def is_first() -> bool:
-    """Whether this process is alone, or the first of several."""
-    here = place(os.environ)
-    return here is None or here.number == 0
-
-
 def part() -> None:
     """Wait until all processes are done: none is missed before."""
-    if place(os.environ) is not None:
-        from latentmix.training.data_parallel import most  # noqa: PLC0415
+    from latentmix.training.data_parallel import most  # noqa: PLC0415
 
-        most(0)
+    most(0)
 
 
 def launched_again(command: str) -> str:
@@ -147,7 +140,8 @@ def launched_again(command: str) -> str:
 
 def leave(code: int) -> None:
     """End a process that failed among others: JAX would wait for them, and they for it."""
-    if code and "jax" in sys.modules and place(os.environ) is not None:
+    jax = sys.modules.get("jax")
+    if code and jax is not None and jax.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
