@@ -101,12 +101,12 @@ class Checkpoint:
         IntegrityError
             If there are files, and none is a checkpoint of such a training.
         """
-        kept = said_by_first(lambda: self._kept(training))
-        if kept:
+        kept = said_by_first(lambda: self._restored(training))
+        if kept and not leads():
             _restore(training, kept)
 
-    def _kept(self, training: Training) -> dict[str, np.ndarray]:
-        """Return what the newest undamaged checkpoint holds; {} if there is none."""
+    def _restored(self, training: Training) -> dict[str, np.ndarray]:
+        """Restore the newest undamaged checkpoint, and return what it holds; {}: there is none."""
         damaged: list[Path] = []
         why: Exception | None = None
         for path in self._newest_first():

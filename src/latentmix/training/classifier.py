@@ -38,7 +38,7 @@ from latentmix.models.convolution import convolutional_trunks
 from latentmix.models.mlp import Dense, Trunk
 from latentmix.models.vae import prepare
 from latentmix.training.adam import scale_by_adam
-from latentmix.training.data_parallel import Replicas, all_there, most
+from latentmix.training.data_parallel import Replicas, all_there, most, said_by_first
 from latentmix.training.events import ClassifierSteps, Listener, StopTraining, nobody
 from latentmix.training.schedules import learning_rate
 
@@ -162,8 +162,7 @@ def second_opinion(
             if most(stop):
                 break
     classifier, _ = replicas.here(learned)
-    proba: np.ndarray = map_blocks(_answers, classifier, rows)
-    return proba
+    return said_by_first(lambda: {"proba": map_blocks(_answers, classifier, rows)})["proba"]
 
 
 def _adam(lessons: Lessons) -> optax.GradientTransformation:
