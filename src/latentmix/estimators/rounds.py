@@ -129,6 +129,14 @@ class Found(NamedTuple):
     variances: np.ndarray
     selection: ClusterSelection | None
 
+    @classmethod
+    def of(cls, prior: MixturePrior, selection: ClusterSelection | None) -> Found:
+        """Return a prior's mixture as NumPy has it, of weights that add up to 1."""
+        weights = np.exp(np.asarray(prior.log_weights, np.float64))
+        variances = np.exp(np.asarray(prior.log_variances, np.float64))
+        means = np.asarray(prior.means, np.float64)
+        return cls(weights / weights.sum(), means, variances, selection)
+
     def as_mixture(self, mixture: GaussianMixture, latents: np.ndarray) -> GaussianMixture:
         """Return this mixture as an estimator with another's parameters, fitted to latents (N, L).
 
@@ -189,10 +197,7 @@ def refined(
         _fit_first(vae, X, around, Course(n_to_come=sum(epochs)))
     selection = None
     if mixture.n_components == AUTO:
-        if leads():
-            selection = settle_n_components(mixture, vae.transform(X), how, around.listener)
-        n_components = of_first(np.int32(mixture.n_components if leads() else 0))
-        mixture.set_params(n_components=int(n_components))
+        selection = _settled(mixture, vae, X, how, around.listener)
     rows = vae._prepared(X)
     held_out = around.validation_data
     held_out = None if held_out is None else vae._validated(held_out)
@@ -225,10 +230,7 @@ def refined(
             Course.after(vae.history_, n_to_come=sum(epochs[number:])),
         )
     assert prior is not None  # there is one round or more
-    weights = np.exp(np.asarray(prior.log_weights, np.float64))
-    variances = np.exp(np.asarray(prior.log_variances, np.float64))
-    means = np.asarray(prior.means, np.float64)
-    return Found(weights / weights.sum(), means, variances, selection)
+    return Found.of(prior, selection)
 
 
 def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
@@ -237,6 +239,16 @@ def _fit_first(vae: VAE, X: Rows, around: Surroundings, course: Course) -> None:
     told = around._replace(listener=course.told(around.listener))
     vae.set_params(verbose=0).fit(X, **told._asdict()).set_params(verbose=verbose)
     vae.history_ = [course.of(record) for record in vae.history_]
+
+
+def _settled(
+    mixture: GaussianMixture, vae: VAE, X: Rows, how: Refinement, listener: Listener
+) -> ClusterSelection | None:
+    """Choose the number of components for all processes; the first has the choice's record."""
+    selection = settle_n_components(mixture, vae.transform(X), how, listener) if leads() else None
+    n_components = of_first(np.int32(mixture.n_components if leads() else 0))
+    mixture.set_params(n_components=int(n_components))
+    return selection
 
 
 def _told(
