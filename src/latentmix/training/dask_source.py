@@ -1,8 +1,8 @@
 """Rows in Dask's blocks: the work goes to them, and what it adds up to comes back.
 
 A pass is one task a block, on one thread, whose sums in float64 are added in a tree of fixed shape:
-the same bits from however many workers, and some kilobytes on the wire whatever the number of
-rows. A block whose worker is lost is made again by Dask, from what it was made of.
+the same bits from however many workers, and some kilobytes a block on the wire, whatever its number
+of rows. A block whose worker is lost is made again by Dask, from what it was made of.
 """
 
 from __future__ import annotations

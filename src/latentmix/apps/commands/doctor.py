@@ -23,6 +23,7 @@ EXTRAS: Final = {
     "onnx": "onnx",
     "hub": "huggingface-hub",
     "dask": "distributed",
+    "storage": "s3fs",
 }
 
 
