@@ -54,7 +54,11 @@ COLUMNS = (
 
 
 class Draw(NamedTuple):
-    """Which labels are given: how many, how they are asked for, and the draw's number."""
+    """Which labels are given: how many, how they are asked for, and the draw's number.
+
+    `asked` is "query" (rows that the model asks for), "random", or "flipped": the rows of the
+    random draw of the same number, a tenth of them with another class at random.
+    """
 
     asked: str
     n_labels: int
@@ -68,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--queried", type=int, nargs="*", default=[10], help="labels to ask for")
+    parser.add_argument(
+        "--flipped", type=int, nargs="*", default=[], help="labels, a tenth of them made wrong"
+    )
     parser.add_argument("--rounds", type=int, default=1, dest="n_rounds", help="further rounds")
     parser.add_argument("--epochs", type=int, default=16, help="passes over the rows in each")
     parser.add_argument(
@@ -100,8 +107,9 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, Draw]]:
     runs = options.runs
     queried = [(run, Draw("query", n, 0)) for n in options.queried for run in runs]
     drawn = [
-        (runs[number % len(runs)], Draw("random", n, number))
-        for n in options.labels
+        (runs[number % len(runs)], Draw(asked, n, number))
+        for asked, sizes in (("random", options.labels), ("flipped", options.flipped))
+        for n in sizes
         for number in range(options.draws)
     ]
     return [*queried, *drawn]
@@ -117,6 +125,8 @@ def taught(
     classes = dataset.labels[parts.train]
     labels = np.full(len(train), -1)
     labels[shown] = classes[shown]
+    if draw.asked == "flipped":
+        flip_a_tenth(labels, shown, len(dataset.class_names), seed=draw.number)
     began = time.perf_counter()
     with warnings.catch_warnings():
         # With few labels some component may have none.
@@ -149,6 +159,13 @@ def shown_rows(model: LatentMixture, train: np.ndarray, draw: Draw) -> np.ndarra
     if draw.asked == "query":
         return np.sort(copy.copy(model).query(train, draw.n_labels))
     return np.sort(np.random.RandomState(draw.number).permutation(len(train))[: draw.n_labels])
+
+
+def flip_a_tenth(labels: np.ndarray, shown: np.ndarray, n_classes: int, seed: int) -> None:
+    """Give a tenth of the shown rows another class, each other one as likely, in place."""
+    random = np.random.RandomState(seed)
+    wrong = random.permutation(shown)[: len(shown) // 10]
+    labels[wrong] = (labels[wrong] + random.randint(1, n_classes, len(wrong))) % n_classes
 
 
 class Scores(NamedTuple):

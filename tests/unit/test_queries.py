@@ -88,3 +88,20 @@ def test_labels_go_where_the_doubt_is(share):
     rows = places[asked[2:]]
     apart = np.sqrt(((rows[:, None] - rows) ** 2).sum(axis=2)) + 99 * np.eye(50)
     assert apart.min() > 0.05
+
+
+def test_of_the_densest_tenth_the_row_that_looks_like_the_others_is_asked_for():
+    """The very densest may be another kind's, that lies at the mean of latents by chance."""
+    random = np.random.RandomState(0)
+    shares = np.ones((200, 1))
+    density = -np.arange(200.0)
+    looks = random.randn(200, 5)
+    looks[0] += 20
+    landscape = Landscape(shares, density, random.randn(200, 2), looks.__getitem__)
+    none = np.zeros(200, bool)
+    (asked,) = queried(landscape, np.zeros(200), none, 1)
+    away = np.sum((looks[:20] - looks[:20].mean(axis=0)) ** 2, axis=1)
+    assert asked == away.argmin() != 0
+    labelled = none.copy()
+    labelled[1:] = True
+    assert queried(landscape, np.zeros(200), labelled, 1).tolist() == [0]

@@ -9,6 +9,7 @@ y | k ~ Categorical(class_probs_k)  what people call it
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, Self, TypeVar
 
@@ -91,8 +92,7 @@ class LatentMixture(
     random_state : int, RandomState or None
         Seed of everything; parts with a random_state of their own keep it.
     verbose : int, default=0
-        1 prints a line an epoch, and then what the mixture prints; of parts that are silent
-        themselves.
+        1 prints a line an epoch, and then what the mixture prints, of parts that are silent.
 
     Attributes
     ----------
@@ -429,13 +429,18 @@ class LatentMixture(
             return self.vae_.sample_posterior(X, seed)
         return self.vae_.transform(X)
 
-    def landscape_at(self, means: np.ndarray) -> Landscape:
-        """Return what the mixture says of rows, from their posterior means (N, L)."""
+    def landscape_at(
+        self, means: np.ndarray, read: Callable[[np.ndarray], Rows] | None = None
+    ) -> Landscape:
+        """Return what the mixture says of rows, from means (N, L); `read` gives some rows of X."""
         check_is_fitted(self, "mixture_")
-        return landscape_of(self.mixture_._answers(means), means)
+        answers, vae = self.mixture_._answers(means), self.vae_
+        if read is None or vae.columns_:  # codes of categories look like nothing
+            return landscape_of(answers, means)
+        return landscape_of(answers, means, lambda rows: vae._validated(read(rows))[:])
 
     def _landscape(self, X: Rows) -> Landscape:
-        return self.landscape_at(self.vae_.transform(X))
+        return self.landscape_at(self.vae_.transform(X), X.__getitem__)
 
     def _responsibilities(self, X: np.ndarray) -> np.ndarray:
         return self.vae_.of_means(X, self.mixture_.predict_proba)

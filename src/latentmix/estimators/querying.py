@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -81,7 +82,9 @@ class QueryMixin:
         return queried(landscape, doubt_of(proba), labelled, n)
 
 
-def landscape_of(answers: Any, places: np.ndarray) -> Landscape:
+def landscape_of(
+    answers: Any, places: np.ndarray, looks: Callable[[np.ndarray], np.ndarray] | None = None
+) -> Landscape:
     """Return a landscape of a mixture's answers about rows that lie at places, (N, L)."""
     places = places.astype(np.float64)
     deviation = places.std(axis=0)
@@ -89,4 +92,5 @@ def landscape_of(answers: Any, places: np.ndarray) -> Landscape:
         answers.responsibilities.astype(np.float64),
         answers.log_density.astype(np.float64),
         places / np.where(deviation > 0, deviation, 1.0),
+        looks,
     )

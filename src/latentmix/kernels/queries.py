@@ -1,17 +1,21 @@
 """Which rows to label next: a typical one of each cluster, then more where there is doubt.
 
-A first label is worth most where it names a component: each gets the row where its own density is
-highest, larger components first (typical rows beat doubtful ones as long as labels are few:
-Hacohen, Dekel and Weinshall 2022, "Active learning on a budget: opposite strategies suit high and
-low budgets"). Every label more goes to the cluster with the most doubt about classes for each label
-it has (uncertainty sampling: Settles 2009, "Active learning literature survey", section 3.1). There
-it goes to a row of the denser half far from those that have a label (core sets: Sener and Savarese
-2018, "Active learning for convolutional neural networks", algorithm 1), whatever its own doubt: a
-cluster's rows in most doubt do not stand for the others, whom their labels name as well.
+A first label is worth most where it names a component: each gets a row where its own density is
+high, larger components first (typical rows beat doubtful ones as long as labels are few: Hacohen,
+Dekel and Weinshall 2022, "Active learning on a budget: opposite strategies suit high and low
+budgets"). In latent space the very densest row can be another kind's that happens to lie at the
+component's mean: of the densest tenth it is the one that looks most like them all. Every label more
+goes to the cluster with the most doubt about classes for each label it has (uncertainty sampling:
+Settles 2009, "Active learning literature survey", section 3.1). There it goes to a row of the
+denser half far from those that have a label (core sets: Sener and Savarese 2018, "Active learning
+for convolutional neural networks", algorithm 1), whatever its own doubt: a cluster's rows in most
+doubt do not stand for the others, whom their labels name as well.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,6 +25,8 @@ from latentmix.kernels.arrays import Floats
 
 # Doubt of a row that is in none: where no row is in doubt, the size of clusters decides.
 LEAST_DOUBT: Final = 0.01
+# Of a cluster's rows, the densest so many may be asked for first.
+TYPICAL_SHARE: Final = 0.1
 
 
 class Landscape(NamedTuple):
@@ -34,11 +40,14 @@ class Landscape(NamedTuple):
         log p of each row, or of its latents, in nats.
     places : (N, L)
         What distances are taken between, each column over its own standard deviation.
+    looks : callable, optional
+        From row numbers (n,) to what the rows look like (n, D), where `places` are only latents.
     """
 
     responsibilities: Float[Floats, "N K"]
     log_density: Float[Floats, " N"]
     places: Float[Floats, "N L"]
+    looks: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def doubt_of(proba: Float[Floats, "N C"]) -> Float[Floats, " N"]:
@@ -92,13 +101,23 @@ class _Asking:
             self._measure_from(row)
 
     def ask_typical(self, component: int) -> None:
-        """Ask for the row of a cluster where the component's own density is highest."""
+        """Ask for a row of a cluster where the component's own density is highest.
+
+        Of rows that look like something, the densest tenth's that is nearest to their mean look.
+        """
         rows = self._free_rows(component)
         if not len(rows):
             return
         with np.errstate(divide="ignore"):
             log_share = np.log(self.landscape.responsibilities[rows, component])
-        self._ask(int(rows[np.argmax(log_share + self.landscape.log_density[rows])]))
+        densest = np.argsort(-(log_share + self.landscape.log_density[rows]), kind="stable")
+        if self.landscape.looks is None:
+            self._ask(int(rows[densest[0]]))
+            return
+        typical = np.sort(rows[densest[: math.ceil(len(rows) * TYPICAL_SHARE)]])
+        looks = np.asarray(self.landscape.looks(typical), np.float64)
+        away = np.sum((looks - looks.mean(axis=0)) ** 2, axis=1)
+        self._ask(int(typical[np.argmin(away)]))
 
     def ask_in_doubt(self) -> None:
         """Ask for a row of the cluster whose labels leave the most doubt."""

@@ -222,7 +222,9 @@ class Views:
         free = int((~labelled[candidates]).sum())
         if n > free:
             raise InputError(f"{n} rows are asked for, and {free} are without a label.")
-        landscape = state.model.landscape_at(rows.means[candidates])
+        data = self._data
+        read = None if data is None else lambda rows: data[candidates[rows]]
+        landscape = state.model.landscape_at(rows.means[candidates], read)
         asked = state.model.query_in(landscape, labelled[candidates], n)
         chosen: list[int] = candidates[asked].tolist()
         return chosen
