@@ -1,0 +1,63 @@
+"""The documentation site: `sphinx-build -W -c docs . site`, after `pip install ".[docs]"`.
+
+The source is the whole repository, so that a link means the same here and where files are read as
+they lie: pages are Markdown (MyST). Those in tutorials/ are notebooks: their cells run while the site is
+built, and an exception in one fails the build.
+"""
+
+import sys
+from pathlib import Path
+
+import latentmix
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "latentmix"
+author = "the latentmix contributors"
+project_copyright = "the latentmix contributors, Apache-2.0"
+release = version = latentmix.__version__
+
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/**", "benchmarks/**.md"]
+exclude_patterns = ["docs/_ext", "docs/conf.py"]
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "mathml",
+    "shipped_tables",
+]
+
+# Notebooks in Markdown: what cells print and draw is made by each build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_execution_show_tb = True
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_fence_as_directive = ["math"]
+html_math_renderer = "mathml"
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_numpy_docstring = True
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = "latentmix"
+html_static_path = ["_static"]
+html_extra_path = ["_static/index.html"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {
+    "navigation_with_keys": True,
+    "light_css_variables": {"color-brand-primary": "#0f5ea8", "color-brand-content": "#0f5ea8"},
+    "dark_css_variables": {"color-brand-primary": "#7ab8f5", "color-brand-content": "#7ab8f5"},
+}
