@@ -1,8 +1,8 @@
 """The documentation site: `sphinx-build -W -c docs . site`, after `pip install ".[docs]"`.
 
 The source is the whole repository, so that a link means the same here and where files are read as
-they lie: pages are Markdown (MyST). Those in tutorials/ are notebooks: their cells run while the site is
-built, and an exception in one fails the build.
+they lie. Pages are Markdown (MyST). Those in tutorials/ are notebooks: their cells run while the
+site is built, and an exception in one fails the build.
 """
 
 import sys
