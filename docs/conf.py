@@ -5,12 +5,15 @@ they lie. Pages are Markdown (MyST). Those in tutorials/ are notebooks: their ce
 site is built, and an exception in one fails the build.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import latentmix
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+# Tutorials call `latentmix`, which is beside this python.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "latentmix"
 author = "the latentmix contributors"

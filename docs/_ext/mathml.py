@@ -8,12 +8,15 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
+# Between the name of a function and what it is of, where no bracket opens.
+OPERATOR = re.compile(r"(<mi>(?:log|exp|max|min|det)</mi>)(?!<mo stretchy=\"false\">&#x00028;)")
+
 logger = logging.getLogger(__name__)
 
 
 def drawn(node: nodes.math | nodes.math_block, display: str) -> str:
     """Return a formula's MathML; a command that nothing is known of is a warning."""
-    mathml = convert(node.astext(), display=display)
+    mathml = OPERATOR.sub(r"\1<mspace width='0.17em' />", convert(node.astext(), display=display))
     unknown = re.findall(r">[^<>]*(\\\w+)[^<>]*<", mathml)
     if unknown:
         logger.warning("the formula %r has unknown commands: %s", node.astext(), unknown)
