@@ -89,3 +89,23 @@ def test_the_page_on_likelihoods_runs():
         "categorical",
     ]
     assert set(scope["vae"].sample(20)[:, 2]) <= {"blue", "red"}
+
+
+def test_the_page_on_anomalies_runs():
+    page = DOCS / "models" / "anomaly.md"
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, page.name, "exec"), scope)
+    assert set(scope["scores"].argsort()[-2:]) == {10, 11}
+    assert scope["p_values"][-2:].max() < 0.05
+
+
+# Last bits differ between versions of JAX, and with them whether every component gets a label.
+@pytest.mark.filterwarnings("ignore:No labelled row reached")
+def test_the_front_page_of_the_site_runs(tmp_path, monkeypatch):
+    page = DOCS / "index.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(compile(block, page.name, "exec"), scope)
+    assert scope["accuracy"] > 0.6 and scope["threes"].shape == (16, 64)
