@@ -3,7 +3,7 @@
 Over many draws of a few rows: the interval that `accuracy_interval` gives from the draw, beside the
 accuracy on all other rows of components named by the draw. Nothing is trained: what is needed of a
 fitted model is p(k|x) of labelled rows, from a run folder (its validation and test rows) or two
-files. benchmarks/README.md says how it is run.
+files. docs/how-we-measure.md says how it is run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Test accuracy against labels spent: rows that `query` asks for, beside rows drawn at random.
 
 Of finished runs: training rows are asked about by their latents, test rows scored at each number of
-labels. Components stay; labels name them. Nothing is trained. benchmarks/README.md says how it is
+labels. Components stay; labels name them. Nothing is trained. docs/how-we-measure.md says how it is
 run.
 """
 
