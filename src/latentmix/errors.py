@@ -1,21 +1,33 @@
 """Everything latentmix raises on purpose, as one tree.
 
-LatentmixError
-├── InputError (ValueError)              data that cannot be used: NaN, range, shape, length
-│   └── FormatError                      a file that is not what it claims to be
-├── IntegrityError (ValueError)          a stored model or run that was changed or is unsafe
-├── ParameterError (ValueError)          a parameter outside its domain
-│   └── RecipeError                      an unknown recipe, key, or value in one
-├── MissingError (FileNotFoundError)     a file, folder or data set that is not there
-├── WriteError (OSError)                 a folder that cannot be written, a full disk
-├── RunFailedError (RuntimeError)        a benchmark's run that ended without an answer
-├── ClusterError (RuntimeError)          machines that do not answer, or are not as they have to be
-└── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
+::
 
-TrainingWarning (UserWarning)            a training that ended, and is of little use
+    LatentmixError
+    ├── InputError (ValueError)              data that cannot be used: NaN, range, shape, length
+    │   └── FormatError                      a file that is not what it claims to be
+    ├── IntegrityError (ValueError)          a stored model or run that was changed or is unsafe
+    ├── ParameterError (ValueError)          a parameter outside its domain
+    │   └── RecipeError                      an unknown recipe, key, or value in one
+    ├── MissingError (FileNotFoundError)     a file, folder or data set that is not there
+    ├── WriteError (OSError)                 a folder that cannot be written, a full disk
+    ├── RunFailedError (RuntimeError)        a benchmark's run that ended without an answer
+    ├── ClusterError (RuntimeError)          machines that do not answer, or are not as they must be
+    └── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
+
+    TrainingWarning (UserWarning)            a training that ended, and is of little use
 
 A message is one sentence or two: what was received, what was expected, the remedy. The command
 line adds the page of the docs that says more.
+
+Examples
+--------
+>>> from latentmix import GaussianMixture
+>>> from latentmix.errors import LatentmixError
+>>> try:
+...     GaussianMixture(covariance_type="fill").fit([[1.0], [2.0]])
+... except LatentmixError as error:
+...     print(type(error).__name__, "-", error)
+ParameterError - covariance_type='fill' is unknown. Choose ... Did you mean 'full'?
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """A run's pictures as matplotlib's Axes, to change, lay out and print in a paper.
 
+A chart for a paper::
+
     from latentmix import plots
 
     ax, *_ = plots.latent_space("runs/mnist-default-seed0")
@@ -22,7 +24,14 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Return the names of all pictures."""
+    """Return the names of all pictures.
+
+    Examples
+    --------
+    >>> from latentmix import plots
+    >>> "latent_space" in plots.names()
+    True
+    """
     from latentmix.apps.figures import FIGURES  # noqa: PLC0415  # matplotlib, when it is needed
 
     return list(FIGURES)
@@ -47,6 +56,13 @@ def draw(run: str | Path, name: str) -> list[Axes]:
     ------
     MissingError
         If there is no such run, or it has nothing to draw under that name.
+
+    Examples
+    --------
+    >>> from latentmix import plots
+    >>> first, *_ = plots.draw("runs/shapes", "loss")  # or plots.loss("runs/shapes")
+    >>> _ = first.set_title("Loss of the training and the validation rows")
+    >>> first.figure.savefig("figure-1.pdf")
     """
     from latentmix.apps import drawing  # noqa: PLC0415
     from latentmix.apps.figures import FIGURES  # noqa: PLC0415

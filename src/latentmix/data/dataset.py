@@ -20,7 +20,16 @@ UNKNOWN = -1  # the label of a row nobody has labelled
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of the three parts of a data set: int64, sorted, without overlap."""
+    """Row numbers of the three parts of a data set: int64, sorted, without overlap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix.data import Split
+    >>> parts = Split(train=np.arange(80), validation=np.arange(80, 90), test=np.arange(90, 100))
+    >>> len(parts.train), len(parts.validation), len(parts.test)
+    (80, 10, 10)
+    """
 
     train: np.ndarray
     validation: np.ndarray
@@ -60,6 +69,19 @@ class Dataset:
     ------
     InputError
         If there is no row or no column, or labels or ids are not one a row.
+
+    Examples
+    --------
+    Rows of your own, in memory:
+
+    >>> import numpy as np
+    >>> from latentmix.data import Dataset
+    >>> X = np.array([[1.0, 16.2], [1.0, 16.3], [2.0, 25.8]])
+    >>> coins = Dataset("coins", "a drawer", X, labels=np.array([0, 0, 1]), class_names=("1", "2"))
+    >>> coins.describe()
+    '3 rows of 2 columns, 2 classes'
+    >>> coins.class_names[coins.labels[2]]
+    '2'
     """
 
     name: str

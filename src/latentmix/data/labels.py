@@ -37,7 +37,16 @@ USUAL_TITLES = _HEADER_KEYS | _HEADER_LABELS
 
 
 class Labels(NamedTuple):
-    """Indices into the class names, int64 of shape (N,), -1 where unknown; and those names."""
+    """Indices into the class names, int64 of shape (N,), -1 where unknown; and those names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix.data import Labels
+    >>> told = Labels(np.array([0, -1, 1]), ("cat", "dog"))
+    >>> [told.class_names[label] if label >= 0 else None for label in told.labels]
+    ['cat', None, 'dog']
+    """
 
     labels: np.ndarray
     class_names: tuple[str, ...]
@@ -94,19 +103,27 @@ def encode_values(values: np.ndarray, source: str) -> Labels:
 
 
 def read_labels(path: str | Path, dataset: Dataset) -> Dataset:
-    """Return `dataset` with the labels of a label file in place of any it had.
+    r"""Return `dataset` with the labels of a label file in place of any it had.
 
     Raises
     ------
     MissingError, FormatError, InputError
         As `read_label_rows`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("labels.csv").write_text("row,label\n0,cat\n2,dog\n")
+    >>> from latentmix.data import load, read_labels
+    >>> read_labels("labels.csv", load("digits")).describe()
+    '1,797 images of 8x8, 2 classes, 2 rows labelled'
     """
     rows = read_label_rows(path, dataset.row_ids, len(dataset.X))
     return replace(dataset, labels=rows.labels, class_names=rows.class_names)
 
 
 def read_label_rows(path: str | Path, row_ids: Sequence[str] | None, n_rows: int) -> Labels:
-    """Return the labels of a label file for `n_rows` rows.
+    r"""Return the labels of a label file for `n_rows` rows.
 
     Parameters
     ----------
@@ -125,6 +142,14 @@ def read_label_rows(path: str | Path, row_ids: Sequence[str] | None, n_rows: int
         If it is no CSV of two columns.
     InputError
         If it names an unknown row, gives one row two labels, or holds no label at all.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("labels.csv").write_text("row,label\n0,cat\n2,dog\n")
+    >>> from latentmix.data import read_label_rows
+    >>> read_label_rows("labels.csv", None, n_rows=4)
+    Labels(labels=array([ 0, -1,  1, -1]), class_names=('cat', 'dog'))
     """
     path = Path(path)
     with open_csv(path) as lines:

@@ -30,12 +30,26 @@ _TABLES = {".csv": read_csv, ".parquet": read_parquet}
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names `load` knows, sorted."""
+    """Return the names `load` knows, sorted.
+
+    Examples
+    --------
+    >>> from latentmix.data import dataset_names
+    >>> dataset_names()
+    ('digits', 'fashion-mnist', 'mnist')
+    """
     return tuple(sorted(DATASETS))
 
 
 def describe_dataset(name: str) -> str:
-    """Return what a named data set says of itself, in one line."""
+    """Return what a named data set says of itself, in one line.
+
+    Examples
+    --------
+    >>> from latentmix.data import describe_dataset
+    >>> describe_dataset("digits")
+    '1,797 handwritten digits of 8x8, bundled: nothing to download'
+    """
     return DATASETS[name].description
 
 
@@ -205,7 +219,14 @@ def _read_images(path: Path, size: int | None, channels: int | None) -> Dataset:
 
 
 def name_of(name_or_path: str | Path) -> str:
-    """Return what `load` calls a data set: its name, or a path's last part without its suffix."""
+    """Return what `load` calls a data set: its name, or a path's last part without its suffix.
+
+    Examples
+    --------
+    >>> from latentmix.data import name_of
+    >>> name_of("mnist"), name_of("scans/night shift.csv")
+    ('mnist', 'night-shift')
+    """
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         return name_or_path
     name = Path(name_or_path).expanduser().resolve().name

@@ -32,6 +32,16 @@ def split(dataset: Dataset, *, seed: int) -> Split:
     ------
     InputError
         If there are fewer than 7 rows, too few for three parts.
+
+    Examples
+    --------
+    >>> from latentmix.data import load, split
+    >>> digits = load("digits")
+    >>> parts = split(digits, seed=0)
+    >>> len(parts.train), len(parts.validation), len(parts.test)
+    (1258, 270, 269)
+    >>> digits.X[parts.train].shape
+    (1258, 64)
     """
     if dataset.fixed_split is not None:
         return dataset.fixed_split

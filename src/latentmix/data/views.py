@@ -8,7 +8,20 @@ import numpy as np
 
 
 class Rows(Protocol):
-    """Rows, (N, D), read by a slice or by their numbers: an array, a `RowView`."""
+    """Rows, (N, D), read by a slice or by their numbers: an array, a `RowView`.
+
+    Examples
+    --------
+    Whatever takes `Rows` takes an array, a mapped file, and some rows of either:
+
+    >>> import numpy as np
+    >>> from latentmix.data import Rows, RowView
+    >>> def means(rows: Rows) -> list[float]:
+    ...     return [float(rows[start : start + 2].mean()) for start in range(0, len(rows), 2)]
+    >>> X = np.arange(8.0).reshape(4, 2)
+    >>> means(X), means(RowView(X, np.array([0, 3])))
+    ([1.5, 5.5], [3.5])
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,6 +44,18 @@ class RowView:
     source : (M, D)
     numbers : (N,) int
         Which rows, in what order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix.data import RowView
+    >>> np.save("rows.npy", np.arange(20.0).reshape(10, 2))
+    >>> some = RowView(np.load("rows.npy", mmap_mode="r"), np.array([7, 2, 5]))
+    >>> some.shape
+    (3, 2)
+    >>> np.asarray(some[:2])  # only now they are read
+    array([[14., 15.],
+           [ 4.,  5.]])
     """
 
     def __init__(self, source: Rows, numbers: np.ndarray) -> None:

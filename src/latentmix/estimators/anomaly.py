@@ -151,6 +151,17 @@ class AnomalyMixin:
             Before `fit`.
         InputError
             As `score_samples` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import VAE, LatentMixture
+        >>> X = np.repeat(np.eye(2), 40, axis=0).repeat(8, axis=1).astype(np.uint8) * 255
+        >>> vae = VAE(hidden_dims=[8], latent_dim=2, min_steps=0, max_epochs=80, learning_rate=0.01)
+        >>> model = LatentMixture(2, vae=vae, random_state=0).fit(X[::2])
+        >>> model = model.learn_usual(X[::2], held_out=X[1::2])
+        >>> (model.anomaly_p_values(X[:2]) > 0.05).tolist()
+        [True, True]
         """
         X = self._checked(X)
         self._learn_usual(X, held_out, draw_seeds(self.random_state, 5)[4])
@@ -176,6 +187,18 @@ class AnomalyMixin:
         ----------
         Morningstar et al. (2021), "Density of states estimation for out-of-distribution
         detection", AISTATS; there with other statistics.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import VAE, LatentMixture
+        >>> X = np.repeat(np.eye(2), 40, axis=0).repeat(8, axis=1).astype(np.uint8) * 255
+        >>> vae = VAE(hidden_dims=[8], latent_dim=2, min_steps=0, max_epochs=80, learning_rate=0.01)
+        >>> model = LatentMixture(2, vae=vae, random_state=0).fit(X)
+        >>> strange = np.full((1, 16), 255, np.uint8)
+        >>> scores = model.anomaly_scores(np.vstack([X, strange]))
+        >>> int(scores.argmax())
+        80
         """
         X = self._checked(X)
         check_is_fitted(self, "usual_", msg=_NOTHING_USUAL)
@@ -196,6 +219,17 @@ class AnomalyMixin:
             Before `fit`, and where neither `fit` nor `learn_usual` was given held-out rows.
         InputError
             As `score_samples` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import VAE, LatentMixture
+        >>> X = np.repeat(np.eye(2), 40, axis=0).repeat(8, axis=1).astype(np.uint8) * 255
+        >>> vae = VAE(hidden_dims=[8], latent_dim=2, min_steps=0, max_epochs=80, learning_rate=0.01)
+        >>> model = LatentMixture(2, vae=vae, random_state=0).fit(X[::2], validation_data=X[1::2])
+        >>> strange = np.full((1, 16), 255, np.uint8)
+        >>> model.anomaly_p_values(strange).round(3)  # 1 / 41: stranger than all that are held out
+        array([0.024])
         """
         scores = self.anomaly_scores(X)
         if not len(self.usual_.held_out):

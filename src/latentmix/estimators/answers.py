@@ -46,18 +46,52 @@ class AnswersMixin:
 
     @by_blocks
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable component of each row, (N,) of int."""
+        """Return the most probable component of each row, (N,) of int.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> nearest = mixture.predict([[0, 0], [12, 2]])
+        >>> mixture.means_[nearest].round()
+        array([[ 1.,  2.],
+               [10.,  2.]])
+        """
         components: np.ndarray = self._answers(X).responsibilities.argmax(axis=1)
         return components
 
     @by_blocks
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return p(k|x), (N, K), rows summing to 1."""
+        """Return p(k|x), (N, K), rows summing to 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> proba = mixture.predict_proba([[0, 0], [12, 2]])
+        >>> proba.max(axis=1).round(2)
+        array([1., 1.])
+        """
         return self._answers(X).responsibilities.astype(self._dtype, copy=False)
 
     @by_blocks
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return log p(x) of each row, (N,), in nats: of what was seen of it."""
+        """Return log p(x) of each row, (N,), in nats: of what was seen of it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> usual, strange = mixture.score_samples([[1, 2], [5, 2]])
+        >>> bool(usual > strange)
+        True
+        """
         return self._answers(X).log_density.astype(self._dtype, copy=False)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -65,19 +99,49 @@ class AnswersMixin:
         return float(self.score_samples(X).mean())
 
     def bic(self, X: Any) -> float:
-        """Return the Bayesian information criterion, in nats doubled; lower is better."""
+        """Return the Bayesian information criterion, in nats doubled; lower is better.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.random.RandomState(0).randn(100, 1) + np.repeat([[0], [9]], 50, axis=0)
+        >>> bic = {k: GaussianMixture(k, random_state=0).fit(X).bic(X) for k in (1, 2, 3)}
+        >>> min(bic, key=bic.get)
+        2
+        """
         log_density = self._answers(X).log_density
         penalty = self._n_parameters() * np.log(len(log_density))
         return float(penalty - 2 * log_density.sum())
 
     def aic(self, X: Any) -> float:
-        """Return the Akaike information criterion, in nats doubled; lower is better."""
+        """Return the Akaike information criterion, in nats doubled; lower is better.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> mixture.aic(X) < GaussianMixture().fit(X).aic(X)
+        True
+        """
         return float(2 * self._n_parameters() - 2 * self._answers(X).log_density.sum())
 
     def impute(self, X: Any) -> np.ndarray:
         """Return X with each NaN replaced by its conditional expectation, (N, D), in X's dtype.
 
         E[x_missing | x_seen] = sum_k p(k | x_seen) E[x_missing | x_seen, k].
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 12], [10, 14], [10, 10]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> mixture.impute([[1, np.nan], [10, np.nan]]).round(2)
+        array([[ 1.,  2.],
+               [10., 12.]])
         """
         check_is_fitted(self)
         X = check_matrix(self, X, reset=False)
@@ -95,6 +159,16 @@ class AnswersMixin:
             Before `fit`.
         ParameterError
             If `n_samples` is no whole number of 1 or more, or `random_state` no seed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> rows, components = mixture.sample(4)
+        >>> rows.shape, components.shape
+        ((4, 2), (4,))
         """
         check_is_fitted(self)
         # A whole number such as 1e4 is as good as an integer, as in scikit-learn's.
@@ -111,7 +185,18 @@ class AnswersMixin:
         return self.draw(components, random), components
 
     def draw(self, components: np.ndarray, random_state: Any = None) -> np.ndarray:
-        """Draw one row from each of the given components, (S,): (S, D)."""
+        """Draw one row from each of the given components, (S,): (S, D).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> high = mixture.predict([[10, 2]])[0]
+        >>> mixture.draw([high, high], random_state=0)[:, 0].round(1)
+        array([10., 10.])
+        """
         check_is_fitted(self)
         random = random_of(random_state)
         drawn = self._family().draw(random, self._mixture(), components)

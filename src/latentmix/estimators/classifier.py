@@ -29,6 +29,17 @@ class MixtureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     classes_ : (C,)
     estimator_ : the fitted estimator
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix import GaussianMixture
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> y = np.repeat(["low", "high"], 50)
+    >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+    >>> classifier = GaussianMixture(random_state=0).as_classifier()
+    >>> GridSearchCV(classifier, {"estimator__n_components": [1, 2]}, cv=2).fit(X, y).best_params_
+    {'estimator__n_components': 2}
     """
 
     def __init__(self, estimator: Any) -> None:

@@ -62,6 +62,22 @@ class ClusterSelection:
         Halves that were judged, each by what the other told it.
     table : tuple of ClusterRow
         One for each number, in their order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix import select_n_clusters
+    >>> centres = np.repeat([[0, 0], [9, 0], [0, 9]], 40, axis=0)
+    >>> X = np.random.RandomState(0).randn(120, 2) + centres
+    >>> selection = select_n_clusters(X, random_state=0)
+    >>> selection.n_components, selection.agreement, selection.open_ended
+    (3, 1.0, False)
+    >>> selection.n_agreeing == selection.n_halves
+    True
+    >>> [row.n_components for row in selection.table if row.stability > 0.9]
+    [3]
+    >>> print(selection.sentence)
+    Chose 3 components (tried 2 to ...): halves of the rows agree on them to ...
     """
 
     n_components: int
@@ -179,8 +195,8 @@ def select_n_clusters(
     --------
     >>> import numpy as np
     >>> from latentmix import select_n_clusters
-    >>> centres = np.repeat([[0, 0], [9, 0], [0, 9]], 100, axis=0)
-    >>> X = np.random.RandomState(0).randn(300, 2) + centres
+    >>> centres = np.repeat([[0, 0], [9, 0], [0, 9]], 40, axis=0)
+    >>> X = np.random.RandomState(0).randn(120, 2) + centres
     >>> select_n_clusters(X, random_state=0).n_components
     3
     """

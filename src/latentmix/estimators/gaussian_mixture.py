@@ -135,15 +135,15 @@ class GaussianMixture(MixtureEstimator):
 
     References
     ----------
-    Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM
-    algorithm".
-    Ghahramani and Jordan (1994), "Supervised learning from incomplete data via an EM approach":
-    missing entries.
-    Ghahramani and Hinton (1996), "The EM algorithm for mixtures of factor analyzers".
-    Varadhan and Roland (2008), "Simple and globally convergent methods for accelerating the
-    convergence of any EM algorithm": 'squarem'.
-    Cappe and Moulines (2009), "On-line expectation-maximization algorithm for latent data
-    models": `partial_fit`.
+    - Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM
+      algorithm".
+    - Ghahramani and Jordan (1994), "Supervised learning from incomplete data via an EM approach":
+      missing entries.
+    - Ghahramani and Hinton (1996), "The EM algorithm for mixtures of factor analyzers".
+    - Varadhan and Roland (2008), "Simple and globally convergent methods for accelerating the
+      convergence of any EM algorithm": 'squarem'.
+    - Cappe and Moulines (2009), "On-line expectation-maximization algorithm for latent data
+      models": `partial_fit`.
 
     Examples
     --------
@@ -217,6 +217,15 @@ class GaussianMixture(MixtureEstimator):
         InputError
             If `given` names an unknown feature, has another width or an infinite value, or gives no
             feature or every one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 12], [10, 14], [10, 10]])
+        >>> given = GaussianMixture(2, random_state=0).fit(X).conditional({0: 10})
+        >>> (given.weights_ @ given.means_).round(2)
+        array([12.])
         """
         check_is_fitted(self)
         row = self._row(given)
@@ -270,6 +279,15 @@ class GaussianMixture(MixtureEstimator):
             If there is no such component.
         InputError
             If fewer than two different rows are its own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0], [2], [10], [11]])
+        >>> whole = GaussianMixture(1, random_state=0).fit(X)
+        >>> np.sort(whole.split(0, X).means_.ravel()).round(2)
+        array([ 1.5, 10.5])
         """
         check_is_fitted(self)
         if component not in range(self.n_components_):

@@ -96,9 +96,9 @@ class LatentMixture(
 
     Attributes
     ----------
-    vae_, mixture_ : the fitted parts
+    vae_, mixture_ : VAE, GaussianMixture
     selection_ : ClusterSelection or None
-        With 'auto': the numbers of components that were tried, and how sure the choice is.
+        With 'auto': what was tried, and how sure the choice is.
     latents_ : (N, L)
         What the mixture was fitted to.
     labels_ : (N,)
@@ -110,8 +110,7 @@ class LatentMixture(
     labelled_rows_ : (K,)
         After `label`: how many labelled rows (a sum of shares) each component rests on.
     unnamed_components_ : (U,)
-        After `label`: the components that no labelled row reached; they have the class
-        frequencies for names.
+        After `label`: those that no labelled row reached; class frequencies are their names.
     usual_ : latentmix.estimators.anomaly.Usual
         What anomalies are told from.
     temperature_ : float
@@ -123,9 +122,10 @@ class LatentMixture(
     >>> import numpy as np
     >>> from latentmix import VAE, LatentMixture
     >>> X = np.repeat(np.eye(2), 40, axis=0).repeat(8, axis=1).astype(np.uint8) * 255
-    >>> model = LatentMixture(2, vae=VAE(latent_dim=2, max_epochs=5), random_state=0).fit(X)
-    >>> model.label(X[::40], ["left", "right"]).predict_class(X[:2]).shape
-    (2,)
+    >>> vae = VAE(hidden_dims=[8], latent_dim=2, min_steps=0, max_epochs=80, learning_rate=0.01)
+    >>> model = LatentMixture(2, vae=vae, random_state=0).fit(X)
+    >>> model.label(X[::40], ["left", "right"]).predict_class(X[[3, 70]]).tolist()
+    ['left', 'right']
     """
 
     def __init__(

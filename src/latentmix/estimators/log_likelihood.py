@@ -56,6 +56,18 @@ class LogLikelihoodMixin:
             If `n_draws` is no integer of 1 or more.
         InputError
             As `score_samples` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import VAE
+        >>> X = np.repeat(np.eye(2), 40, axis=0).repeat(8, axis=1).astype(np.uint8) * 255
+        >>> vae = VAE(hidden_dims=[8], latent_dim=2, min_steps=0, max_epochs=80, learning_rate=0.01)
+        >>> estimate = vae.fit(X).log_likelihood(X[[0, 79]], n_draws=32)
+        >>> estimate.log_likelihood.shape, estimate.standard_error.shape
+        ((2,), (2,))
+        >>> bool((estimate.log_likelihood >= vae.score_samples(X[[0, 79]]) - 1).all())
+        True
         """
         check_number("n_draws", n_draws, kind=Integral, least=1)
         check_is_fitted(self)

@@ -156,6 +156,18 @@ class MixtureEstimator(
             If `checkpoint` is no folder, or cannot be written.
         ClusterError
             If X is a collection of Dask whose cluster cannot finish a pass.
+
+        Examples
+        --------
+        The third row counts twice; the fifth has lost an entry.
+
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, np.nan], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0)
+        >>> mixture = mixture.fit(X, sample_weight=[1, 1, 2, 1, 1, 1])
+        >>> np.sort(mixture.weights_).round(2)
+        array([0.43, 0.57])
         """
         self._check_parameters()
         rows = self._rows(X, sample_weight, labels)
@@ -170,7 +182,16 @@ class MixtureEstimator(
         return self
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, and return the component of each row, (N,)."""
+        """Fit, and return the component of each row, (N,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0], [2], [10], [11]])
+        >>> np.bincount(GaussianMixture(2, random_state=0).fit_predict(X))
+        array([2, 2])
+        """
         refuse_stream(X)  # before a fit that could not be told about
         return self.fit(X).predict(X)
 

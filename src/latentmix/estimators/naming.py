@@ -102,6 +102,17 @@ class NamedComponentsMixin:
         ------
         InputError
             If the lengths differ, or no label is known.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> mixture.label(X, ["low", None, None, "high", None, None]).classes_.tolist()
+        ['high', 'low']
+        >>> mixture.predict_class([[2, 2], [9, 2]]).tolist()
+        ['low', 'high']
         """
         self.name_by(self._evidence(X, labels))
         return self
@@ -109,10 +120,10 @@ class NamedComponentsMixin:
     def calibrate(self, X: Any, labels: Any, *, n_folds: int | None = FOLDS) -> Self:
         """Make p(y|x) say how often it is right: fit its temperature to labelled rows.
 
-        From here on `predict_class_proba` is proportional to p(y|x)^(1/temperature_) (Guo et al.
-        2017). The most probable class stays. The temperature is that of largest likelihood, under
-        a prior of `smoothing` rows that believes p(y|x) as it is. Names that are given anew, by
-        `label` or `fit`, are uncalibrated again.
+        From here on `predict_class_proba` is proportional to p(y|x)^(1/T), T being `temperature_`
+        (Guo et al. 2017). The most probable class stays. The temperature is that of largest
+        likelihood, under a prior of `smoothing` rows that believes p(y|x) as it is. Names that are
+        given anew, by `label` or `fit`, are uncalibrated again.
 
         Parameters
         ----------
@@ -133,6 +144,19 @@ class NamedComponentsMixin:
             named by, or there are fewer labelled rows than folds.
         ParameterError
             If `n_folds` is neither None nor an integer of 2 or more.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> y = np.repeat(["low", "high"], 50)
+        >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X).label(X[::10], y[::10])
+        >>> float(mixture.predict_class_proba([[0, 0]]).max().round(2))
+        0.92
+        >>> mixture = mixture.calibrate(X[1::2], y[1::2], n_folds=None)  # 50 of 50 are right
+        >>> float(mixture.predict_class_proba([[0, 0]]).max().round(2))
+        1.0
         """
         self._check_named()
         self.calibrate_by(self._evidence(X, labels), n_folds)
@@ -171,6 +195,17 @@ class NamedComponentsMixin:
             If the lengths differ, no label is known, or there are fewer labelled rows than folds.
         ParameterError
             If `level` is outside (0, 1), or `n_folds` is no integer of 2 or more.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> y = np.repeat(["low", "high"], 50)
+        >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> interval = mixture.accuracy_interval(X, y)
+        >>> interval.estimate, round(interval.low, 2), round(interval.high, 2)
+        (1.0, 0.96, 1.0)
         """
         check_number("level", level, above=0)
         if level >= 1:
@@ -198,6 +233,20 @@ class NamedComponentsMixin:
             If the lengths differ, no label is known, or there are fewer labelled rows than folds.
         ParameterError
             If `n_folds` is no integer of 2 or more.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> y = np.repeat(["low", "high"], 50)
+        >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> y[7] = "high"  # a slip
+        >>> suspects = mixture.suspects(X, y)
+        >>> int(suspects.rows[0]), str(suspects.suggested[0])
+        (7, 'low')
+        >>> suspects.rows[suspects.likely_wrong]
+        array([7])
         """
         evidence = self._evidence(X, labels)
         class_proba = self._cross_fitted(evidence, n_folds).class_proba
@@ -231,6 +280,17 @@ class NamedComponentsMixin:
             Before any label was seen.
         ParameterError
             If `reject_below` is outside [0, 1].
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> y = np.repeat(["low", "high"], 50)
+        >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> between = [[0, 0], [2.5, 2.5], [5, 5]]
+        >>> mixture.label(X, y).predict_class(between, reject_below=0.9).tolist()
+        ['low', '', 'high']
         """
         check_number("reject_below", reject_below, least=0, most=1)
         class_proba = self.predict_class_proba(X)
@@ -249,6 +309,19 @@ class NamedComponentsMixin:
         ------
         NotNamedError
             Before any label was seen.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> y = np.repeat(["low", "high"], 50)
+        >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> mixture.label(X, y).classes_.tolist()
+        ['high', 'low']
+        >>> mixture.predict_class_proba([[0, 0], [5, 5]]).round(1)
+        array([[0., 1.],
+               [1., 0.]])
         """
         self._check_named()
         class_proba: np.ndarray = self.class_proba_of(self.predict_proba(X))
@@ -270,6 +343,17 @@ class NamedComponentsMixin:
         """Return a scikit-learn classifier: ``fit(X, y)`` with y as labels, -1 where unknown.
 
         If the components have names already, it is fitted, and predicts classes at once.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> y = np.repeat(["low", "high"], 50)
+        >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> from sklearn.model_selection import cross_val_score
+        >>> cross_val_score(mixture.as_classifier(), X, y, cv=2)
+        array([1., 1.])
         """
         # The classifier checks estimators of this kind, so it cannot be imported before them.
         from latentmix.estimators.classifier import classifier_of  # noqa: PLC0415

@@ -64,6 +64,18 @@ class OnlineMixin:
             block.
         ParameterError
             For a parameter outside its domain.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> random = np.random.RandomState(0)
+        >>> mixture = GaussianMixture(2, random_state=0)
+        >>> for _ in range(20):
+        ...     block = random.randn(100, 1) + np.repeat([[0], [9]], 50, axis=0)
+        ...     mixture = mixture.partial_fit(block)
+        >>> abs(np.sort(mixture.means_.ravel()) - [0, 9]) < 0.1
+        array([ True,  True])
         """
         self._check_parameters()
         begun = self._online

@@ -58,6 +58,19 @@ class QueryMixin:
             If there are fewer rows without a label than `n`, or not a label or mark for each row.
         ParameterError
             If `n` is no integer of 1 or more.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture
+        >>> y = np.repeat(["low", "high"], 50)
+        >>> X = np.random.RandomState(0).randn(100, 2) + np.where(y == "low", 0, 5)[:, None]
+        >>> mixture = GaussianMixture(2, random_state=0).fit(X)
+        >>> asked = mixture.query(X, 2)
+        >>> sorted(y[asked].tolist())
+        ['high', 'low']
+        >>> mixture.label(X[asked], y[asked]).predict_class(X[:2]).tolist()
+        ['low', 'low']
         """
         check_is_fitted(self)
         check_number("n", n, kind=Integral, least=1)

@@ -23,6 +23,14 @@ class SaveMixin:
             Before `fit`.
         WriteError
             If the folder is not empty or cannot be written.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import GaussianMixture, load
+        >>> GaussianMixture(random_state=0).fit(np.arange(12.0).reshape(6, 2)).save("one-normal")
+        >>> load("one-normal").means_
+        array([[5., 6.]])
         """
         # The store knows every estimator, so it cannot be imported before they are defined.
         from sklearn.utils.validation import check_is_fitted  # noqa: PLC0415

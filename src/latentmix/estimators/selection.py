@@ -66,6 +66,17 @@ class Selection:
     table : tuple of SizeRow
         One for each size, in their order; none for a size at which no component could be
         split any more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentmix import select_n_components
+    >>> X = np.random.RandomState(0).randn(200, 1) + np.repeat([[0], [9]], 100, axis=0)
+    >>> selection = select_n_components(X, range(1, 4), random_state=0)
+    >>> selection.n_components, selection.criterion
+    (2, 'bic')
+    >>> [(row.n_components, round(row.stability, 1)) for row in selection.table[:2]]
+    [(1, 1.0), (2, 1.0)]
     """
 
     n_components: int

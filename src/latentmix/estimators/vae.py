@@ -140,7 +140,7 @@ class VAE(
     architecture_ : latentmix.models.vae.Architecture
         Its shape.
     shift_, scale_ : (D,)
-        Prepared inputs are (X - shift_) / scale_; of categories, their positions are.
+        Prepared inputs are ``(X - shift_) / scale_``; of categories, their positions are.
     columns_ : tuple of latentmix.data.columns.Column
         What each column of a table holds, ``kind`` and ``categories``; empty where the likelihood
         tells them all alike.
@@ -161,9 +161,12 @@ class VAE(
     --------
     >>> import numpy as np
     >>> from latentmix import VAE
-    >>> X = np.random.RandomState(0).randint(0, 256, (64, 16), np.uint8)
-    >>> VAE(latent_dim=2, max_epochs=1, random_state=0).fit(X).transform(X).shape
-    (64, 2)
+    >>> X = np.repeat(np.eye(2), 40, axis=0).repeat(8, axis=1).astype(np.uint8) * 255
+    >>> vae = VAE(hidden_dims=[8], latent_dim=2, min_steps=0, max_epochs=80, learning_rate=0.01)
+    >>> vae.fit(X).transform(X).shape
+    (80, 2)
+    >>> vae.reconstruct(X[:1]).reshape(2, 8).mean(axis=1).round()
+    array([1., 0.], dtype=float32)
     """
 
     def __init__(

@@ -54,6 +54,16 @@ class OnlineVaeMixin:
             As `fit` does, and for a block of another width, or if the network's shape was changed.
         ParameterError
             As `fit` does. A block in which the training diverges is not taken in.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from latentmix import VAE
+        >>> vae = VAE(hidden_dims=[16], latent_dim=2, random_state=0)
+        >>> for block in np.random.RandomState(0).randint(0, 256, (3, 64, 16), np.uint8):
+        ...     vae = vae.partial_fit(block)
+        >>> len(vae.history_)
+        3
         """
         self._check_parameters()
         begins = not hasattr(self, "network_")

@@ -29,6 +29,14 @@ def active_dimensions(
         no variance.
     threshold : float
         The least mean KL of an active dimension.
+
+    Examples
+    --------
+    >>> from latentmix.metrics import active_dimensions
+    >>> active_dimensions([3.2, 1.5, 0.0])
+    2
+    >>> active_dimensions([3.2, 1.5, 0.0], variances_of_means=[0.9, 0.0, 0.0])
+    1
     """
     active = np.asarray(kl_per_dimension) > threshold
     if variances_of_means is not None:
