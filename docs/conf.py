@@ -6,6 +6,7 @@ site is built, and an exception in one fails the build.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -46,11 +47,19 @@ myst_fence_as_directive = ["math"]
 html_math_renderer = "mathml"
 myst_heading_anchors = 4
 
+# The reference: docstrings in numpydoc's style, whose single backticks are names.
+default_role = "py:obj"
+add_module_names = False
+maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_numpy_docstring = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_param = False
+napoleon_custom_sections = [("Attributes", "params_style")]
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = "latentmix"
@@ -64,3 +73,27 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0f5ea8", "color-brand-content": "#0f5ea8"},
     "dark_css_variables": {"color-brand-primary": "#7ab8f5", "color-brand-content": "#7ab8f5"},
 }
+
+# "X : (N, D)" in a docstring; in a list of parameters it would stand in two pairs of parentheses.
+SHAPE = re.compile(r"^(\s*[\w, ]+ : )(\((?:\w+, ?)*\w*\))(?! (?:array|matrix))( int\b)?")
+
+
+def say_array(app, what, name, obj, options, lines):
+    """Write "array of shape (N, D)" where a docstring has the shape alone."""
+    for number, line in enumerate(lines):
+        lines[number] = SHAPE.sub(
+            lambda found: f"{found[1]}{'int ' if found[3] else ''}array of shape {found[2]}",
+            line,
+        )
+
+
+def name_functions(*told):
+    """Write the name alone of a function that is a parameter's default."""
+    *_, signature, returned = told
+    return signature and re.sub(r"<function (\w+)>", r"\1", signature), returned
+
+
+def setup(app):
+    """Let the shapes be written out before napoleon reads the docstrings."""
+    app.connect("autodoc-process-docstring", say_array, priority=400)
+    app.connect("autodoc-process-signature", name_functions)
