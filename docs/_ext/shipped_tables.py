@@ -32,7 +32,7 @@ def recipes() -> Table:
     rows = []
     for name in recipe_names():
         own = [row for row in runs if row["method"] == name]
-        measured = ["not measured", "", "", ""]
+        measured = ["not in this table", "", "", ""]
         if own:
             measured = [
                 _spread([float(row["accuracy"]) for row in own]),
@@ -88,13 +88,14 @@ TABLES: dict[str, Callable[[], Table]] = {
 
 
 def _first_line(documented: object) -> str:
-    return (inspect.getdoc(documented) or "").partition("\n\n")[0].replace("\n", " ")
+    first = (inspect.getdoc(documented) or "").partition("\n\n")[0].replace("\n", " ")
+    return first.replace("|", r"\|")
 
 
 def _spread(values: Sequence[float]) -> str:
     if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+        return f"{values[0]:.4f}"
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
 
 
 def _markdown(title: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
