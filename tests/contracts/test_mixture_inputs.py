@@ -112,6 +112,11 @@ def as_npy(X, folder):
     return np.load(folder / "rows.npy", mmap_mode="r")
 
 
+def as_npy_path(X, folder):
+    np.save(folder / "rows.npy", X)
+    return folder / "rows.npy"
+
+
 def as_table(X, folder):
     return pytest.importorskip("pandas").DataFrame(X, columns=["a", "b", "c"])
 
@@ -137,6 +142,8 @@ KINDS = {
     "convertible": lambda X, folder: Convertible(X),
     "memory-mapped": as_memmap,
     "npy": as_npy,
+    "npy, by path": as_npy_path,
+    "npy, by name": lambda X, folder: str(as_npy_path(X, folder)),
     "table": as_table,
     "Parquet": as_parquet,
     "Parquet, by name": lambda X, folder: str(as_parquet(X, folder)),
@@ -385,6 +392,11 @@ def test_a_file_that_is_not_there_or_is_no_table_is_refused(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     with pytest.raises(MissingError, match="nowhere"):
         GaussianMixture(2).fit(tmp_path / "nowhere.parquet")
+    with pytest.raises(MissingError, match="nowhere"):
+        GaussianMixture(2).fit(tmp_path / "nowhere.npy")
+    (tmp_path / "text.npy").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"is no \.npy array"):
+        GaussianMixture(2).fit(tmp_path / "text.npy")
     (tmp_path / "text.parquet").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         GaussianMixture(2).fit(tmp_path / "text.parquet")

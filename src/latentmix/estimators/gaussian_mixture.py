@@ -30,9 +30,9 @@ class GaussianMixture(MixtureEstimator):
     Sums are accumulated in float64 over blocks of rows, so that memory does not grow with the
     rows; answers come back in X's dtype.
 
-    Rows may be a matrix, in memory or on disk, a Parquet file, or any object that yields blocks
-    whenever it is iterated over; `partial_fit` takes blocks that are seen once. Entries may be
-    missing (NaN), in `fit` and in every answer. Rows may have weights. Labels of some rows,
+    Rows may be a matrix, in memory or on disk, a .npy or Parquet file, or any object that yields
+    blocks whenever it is iterated over; `partial_fit` takes blocks that are seen once. Entries may
+    be missing (NaN), in `fit` and in every answer. Rows may have weights. Labels of some rows,
     given to `fit`, are fitted with the rest; given to `label`, they name the components of a
     finished fit. Either way `predict_class` tells classes.
 

@@ -32,6 +32,7 @@ from latentmix.estimators.row_sources import (
     check_matrix,
     float_type,
     is_stream,
+    matrix_of,
     refuse_stream,
     stream_of,
 )
@@ -121,7 +122,7 @@ class MixtureEstimator(
 
         Parameters
         ----------
-        X : (N, D) matrix, path of a Parquet file, collection of Dask, or blocks
+        X : (N, D) matrix, path of a .npy or Parquet file, collection of Dask, or blocks
             Rows, in memory or memory-mapped; NaN where an entry is missing. Blocks of a Dask array
             or data frame are worked on where they are. Any other object that can be iterated over
             again and yields 2-D blocks is read block by block, once for each iteration, to the
@@ -225,6 +226,7 @@ class MixtureEstimator(
         """Return what `fit` is given, checked."""
         if is_dask(X):
             return self._dask_rows(X, sample_weight, labels)
+        X = matrix_of(X)
         if is_stream(X):
             if sample_weight is not None or labels is not None:
                 raise InputError(

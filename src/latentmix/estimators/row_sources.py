@@ -1,4 +1,4 @@
-"""What `fit` takes for rows: a matrix, a Parquet file, or blocks that can be iterated again."""
+"""What `fit` takes for rows: a matrix, a file, or blocks that can be iterated again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,28 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from latentmix.data.arrays import read_npy
 from latentmix.data.parquet import ParquetFile
 from latentmix.errors import InputError
 from latentmix.estimators.validation import ROW_DTYPES, check_rows
 from latentmix.storage.remote import at_hand
 from latentmix.training.sources import StreamSource
+
+
+def matrix_of(X: Any) -> Any:
+    """Return the matrix of a .npy file, mapped if it is large; whatever else X is as it is.
+
+    Raises
+    ------
+    MissingError
+        If the file is not there.
+    InputError
+        If it is no .npy file.
+    """
+    if not isinstance(X, str | Path) or not str(X).lower().endswith(".npy"):
+        return X
+    with at_hand(X) as path:
+        return read_npy(Path(path))
 
 
 def is_stream(X: Any) -> bool:
