@@ -1,4 +1,4 @@
-"""The documentation site: `sphinx-build -W -c docs . site`, after `pip install ".[docs]"`.
+"""The documentation site: `sphinx-build -W -c docs . build/site`, after `pip install ".[docs]"`.
 
 The source is the whole repository, so that a link means the same here and where files are read as
 they lie. Pages are Markdown (MyST). Those in tutorials/ are notebooks: their cells run while the
