@@ -30,7 +30,8 @@ def test_doctor_says_in_aligned_lines_what_is_there(latentmix):
     assert {"latentmix", "python", "jax", "cores", "device", "write", "self-check"} <= set(found)
     assert all(line[13] == " " and line[14] != " " for line in out[:-1])
     assert "100% of 240 images" in found["self-check"] and "not told" not in found["self-check"]
-    assert float(re.search(r"in ([\d.]+) s", found["self-check"])[1]) < time.monotonic() - start
+    said = float(re.search(r"in ([\d.]+) s", found["self-check"])[1])  # to a tenth
+    assert said <= time.monotonic() - start + 0.05
 
 
 @pytest.mark.parametrize("found", [Found(0.6, True), Found(1.0, False)])
