@@ -7,20 +7,25 @@ import numpy as np
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = DOCS / "how-to-mixtures.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def ran(page):
+    """Run a page's blocks, one after another, and return the names that they leave behind."""
+    scope = {}
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks, page.name
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), scope)
+    return scope
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """Return the names that the blocks leave behind."""
     pytest.importorskip("pyarrow")
-    scope = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("howto"))
-        for number, block in enumerate(re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)):
-            exec(compile(block, f"{PAGE.name}, block {number}", "exec"), scope)
-    return scope
+        return ran(DOCS / "how-to-mixtures.md")
 
 
 @pytest.mark.parametrize("name", ["from_disk", "from_parquet", "from_blocks"])
@@ -68,10 +73,7 @@ def test_every_link_of_the_docs_leads_somewhere(page):
 
 
 def test_the_page_on_training_a_vae_runs():
-    page = DOCS / "models" / "vae-training.md"
-    scope = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        exec(compile(block, page.name, "exec"), scope)
+    scope = ran(DOCS / "models" / "vae-training.md")
     assert scope["patient"].stop_reason_ == "patience"
     assert scope["ended"].stop_reason_ == "listener"
     assert len(scope["online"].history_) == 3
@@ -79,10 +81,7 @@ def test_the_page_on_training_a_vae_runs():
 
 
 def test_the_page_on_likelihoods_runs():
-    page = DOCS / "models" / "likelihoods.md"
-    scope = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        exec(compile(block, page.name, "exec"), scope)
+    scope = ran(DOCS / "models" / "likelihoods.md")
     assert [column.kind for column in scope["vae"].columns_] == [
         "continuous",
         "count",
@@ -92,10 +91,7 @@ def test_the_page_on_likelihoods_runs():
 
 
 def test_the_page_on_anomalies_runs():
-    page = DOCS / "models" / "anomaly.md"
-    scope = {}
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        exec(compile(block, page.name, "exec"), scope)
+    scope = ran(DOCS / "models" / "anomaly.md")
     assert set(scope["scores"].argsort()[-2:]) == {10, 11}
     assert scope["p_values"][-2:].max() < 0.05
 
@@ -104,8 +100,7 @@ def test_the_page_on_anomalies_runs():
 @pytest.mark.filterwarnings("ignore:No labelled row reached")
 def test_the_front_page_of_the_site_runs(tmp_path, monkeypatch):
     page = DOCS / "index.md"
-    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert page.read_text(encoding="utf-8").count("```python") == 1
     monkeypatch.chdir(tmp_path)
-    scope = {}
-    exec(compile(block, page.name, "exec"), scope)
+    scope = ran(page)
     assert scope["accuracy"] > 0.6 and scope["threes"].shape == (16, 64)
