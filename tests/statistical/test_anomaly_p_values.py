@@ -40,10 +40,20 @@ def test_too_little_is_as_strange_as_too_much(factor):
 def test_a_score_is_minus_a_log_density_in_nats():
     """Of one component it is the normal's, whose variances are those of the rows plus 1e-3."""
     random = np.random.RandomState(0)
-    rows = random.standard_normal((400, 2)) * [1e3, 1e-3]
+    rows = random.standard_normal((400, 2)) * [1e3, 1e-2]
     usual = usual_of(rows, seed=0)
     z = (rows - rows.mean(axis=0)) / rows.std(axis=0)
     covariance = np.cov(z.T, bias=True) + 1e-3 * np.eye(2)
     quadratic = np.einsum("ni,ij,nj->n", z, np.linalg.inv(covariance), z)
     expected = 0.5 * (quadratic + np.log(np.linalg.det(2 * np.pi * covariance)))
     np.testing.assert_allclose(usual.scores(rows), expected, rtol=1e-5)
+
+
+def test_what_rounding_makes_of_a_statistic_is_no_news():
+    """Of components far apart, entropies of p(k|z) are 1e-36 nats, of which no digit is sure."""
+    rows, entropies = statistics(500, 0), 1e-36 * np.random.RandomState(1).random((500, 1))
+    usual, digits_lost = usual_of(np.hstack([rows, entropies]), seed=0), np.zeros((500, 1))
+    expected = usual.scores(np.hstack([rows, digits_lost]))
+    np.testing.assert_allclose(usual.scores(np.hstack([rows, entropies])), expected, rtol=1e-9)
+    between = np.full((500, 1), np.log(2))
+    assert (usual.scores(np.hstack([rows, between])) > expected.max()).all()

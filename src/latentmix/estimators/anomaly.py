@@ -42,6 +42,10 @@ ROWS_PER_COMPONENT: Final = 500
 # that lie in one of them, which is most rows.
 LEAST_VARIANCE: Final = 1e-3
 
+# Statistics are standardised by so much at least, in nats or squared units. Of components far apart
+# every entropy is 0 but for 1e-36 nats: standardised by their deviation, rounding would be news.
+LEAST_DEVIATION: Final = 1e-3
+
 # Scores that differ by a smaller share are one.
 TIE: Final = 1e-4
 
@@ -90,7 +94,7 @@ def usual_of(statistics: Float[np.ndarray, "N T"], seed: int) -> Usual:
     """Return what is usual by the statistics of training rows."""
     statistics = statistics[np.isfinite(statistics).all(axis=1)]
     shift, deviation = statistics.mean(axis=0), statistics.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1.0)
+    scale = np.maximum(deviation, LEAST_DEVIATION)
     density = density_of(max(1, len(statistics) // ROWS_PER_COMPONENT), seed)
     return Usual(shift, scale, density.fit((statistics - shift) / scale), np.zeros(0))
 
