@@ -122,8 +122,10 @@ def parts_in(folder):
 
 
 def marks_in(folder):
-    lines = (folder / "done.jsonl").read_text().split("\n")
-    return [json.loads(line) for line in lines if line]
+    """Return what is marked as done; a line that is being written is no mark yet."""
+    file = folder / "done.jsonl"
+    *whole, _ = file.read_text().split("\n") if file.exists() else [""]
+    return [json.loads(line) for line in whole if line]
 
 
 def soon(condition, act):
@@ -220,7 +222,7 @@ def test_ctrl_c_of_a_terminal_is_one_line_and_what_is_done_is_kept(run_folder, f
     command = [sys.executable, "-m", "latentmix", *map(str, words)]
     # In a session of its own, all of which is sent what a terminal sends to all.
     with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
-        stopper = soon((tmp_path / "out" / "done.jsonl").exists, lambda: interrupt_all(process))
+        stopper = soon(lambda: marks_in(tmp_path / "out"), lambda: interrupt_all(process))
         _, said = process.communicate(timeout=120)
         stopper.join()
     assert process.returncode == 130
