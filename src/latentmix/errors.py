@@ -32,7 +32,8 @@ ParameterError - covariance_type='fill' is unknown. Choose ... Did you mean 'ful
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar
 
@@ -95,6 +96,22 @@ class NotNamedError(LatentmixError, ValueError, AttributeError):
 
 class TrainingWarning(UserWarning):
     """A training that ended, but has learned little: says what usually mends it."""
+
+
+@contextmanager
+def needing(what: str, package: str, install: str) -> Iterator[None]:
+    """Say of a package that cannot be imported that `what` needs it, and what installs it."""
+    try:
+        yield
+    except ImportError as error:
+        raise not_installed(what, package, install) from error
+
+
+def not_installed(what: str, package: str, install: str) -> ParameterError:
+    """Return what is raised where a package outside the base install is asked for and absent."""
+    return ParameterError(
+        f"{what} needs {package}, which is not installed. Install it: pip install '{install}'."
+    )
 
 
 def did_you_mean(received: object, known: Iterable[str], likeness: float = 0.6) -> str:

@@ -296,14 +296,14 @@ def test_a_server_that_falls_silent_later_is_a_sentence_too(rows, at_server):
 
 @pytest.mark.parametrize(
     ("scheme", "package", "remedy"),
-    [("s3", "s3fs", r"latentmix\[storage\]"), ("gs", "gcsfs", 'install "gcsfs"')],
+    [("s3", "s3fs", r"latentmix\[storage\]"), ("gs", "gcsfs", "install 'gcsfs'")],
 )
 def test_an_extra_that_is_not_installed_is_named(at_server, monkeypatch, scheme, package, remedy):
     def filesystem(scheme, **options):
         raise ImportError(f"Install {package}")
 
     monkeypatch.setattr(fsspec, "filesystem", filesystem)
-    with pytest.raises(ValueError, match=f"read by {package}, which is not installed.*{remedy}"):
+    with pytest.raises(ValueError, match=f"needs {package}, which is not installed.*{remedy}"):
         load(f"{scheme}://bucket/x.npy")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from latentmix import VAE, GaussianMixture
 from latentmix.apps.trackers import MLflow, TensorBoard, WeightsAndBiases, scalars_of
-from latentmix.errors import MissingError
+from latentmix.errors import ParameterError
 from latentmix.training.events import Averages, Components, EpochEnd
 
 
@@ -72,5 +72,5 @@ def test_the_use_of_components_is_told_by_name():
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_missing_package_says_how_to_get_it(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingError, match=f"Install it with `pip install {name}`"):
+    with pytest.raises(ParameterError, match=f"Install it: pip install '{name}'"):
         MAKERS[name]()

@@ -1,12 +1,18 @@
 """The base install stays small, and each package of it has its reason."""
 
 import re
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from latentmix.apps.cluster import cluster_of
+from latentmix.apps.web import serve_run
+from latentmix.data import load
+from latentmix.errors import ParameterError
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -66,3 +72,33 @@ def test_each_package_of_an_extra_has_its_reason(extra):
     told = " ".join(line.split("|")[2] for line in lines)
     for text in PROJECT["optional-dependencies"][extra]:
         assert plain(Requirement(text).name) in plain(told), f"{text} of {extra}"
+
+
+def a_table(folder):
+    (folder / "rows.parquet").write_bytes(b"PAR1")
+    load(folder / "rows.parquet")
+
+
+def a_cluster(folder):
+    with cluster_of(None, 2):
+        pass
+
+
+def a_server(folder):
+    serve_run(folder, "127.0.0.1", 0, print)
+
+
+@pytest.mark.parametrize(
+    ("package", "asked", "said"),
+    [
+        ("pyarrow", a_table, r"rows.parquet needs pyarrow, .*'latentmix\[parquet\]'"),
+        ("distributed", a_cluster, r"A cluster needs Dask, .*'latentmix\[dask\]'"),
+        ("fastapi", a_server, r"A server needs FastAPI .*'latentmix\[explore\]'"),
+    ],
+)
+def test_what_lacks_an_extra_says_which(monkeypatch, tmp_path, package, asked, said):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.parquet", None)
+    monkeypatch.delitem(sys.modules, "latentmix.apps.web.api", raising=False)
+    with pytest.raises(ParameterError, match=said):
+        asked(tmp_path)

@@ -202,7 +202,7 @@ def test_every_method_and_recipe_takes_the_number_of_classes(name, monkeypatch):
 
 def test_a_method_whose_package_is_absent_says_what_to_install(monkeypatch):
     monkeypatch.setattr("latentmix.comparison.plans.find_spec", lambda module: None)
-    with pytest.raises(MissingError, match=r"pip install 'latentmix\[umap\]'"):
+    with pytest.raises(ParameterError, match=r"pip install 'latentmix\[umap\]'"):
         plan_of(Spec("n2d"), 10)
     assert plan_of(Spec("kmeans"), 10).n_components == 10
 

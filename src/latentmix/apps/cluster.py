@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from latentmix.apps.signals import children_deaf_to_ctrl_c
-from latentmix.errors import ClusterError, ParameterError
+from latentmix.errors import ClusterError, ParameterError, needing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,14 +50,9 @@ def cluster_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         raise ParameterError(
             "--scheduler and --workers were given. Expected one: a cluster that runs, or a new one."
         )
-    try:
+    with needing("A cluster", "Dask", "latentmix[dask]"):
         import distributed  # noqa: PLC0415  # an extra
         from dask import config  # noqa: PLC0415
-    except ImportError as error:
-        raise ParameterError(
-            "A cluster needs Dask, which is not installed. Install it with "
-            '`pip install "latentmix[dask]"`.'
-        ) from error
     # What goes wrong is said here, once.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

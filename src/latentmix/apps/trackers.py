@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from latentmix.errors import MissingError
+from latentmix.errors import needing
 from latentmix.training.events import EmIteration, EpochEnd, Event
 
 
@@ -97,9 +97,5 @@ class WeightsAndBiases:
 
 
 def _module(name: str) -> Any:
-    try:
+    with needing("A tracker", name, name):
         return import_module(name)
-    except ImportError as error:
-        raise MissingError(
-            f"{name} cannot be imported ({error}). Install it with `pip install {name}`."
-        ) from error

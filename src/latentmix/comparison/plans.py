@@ -26,6 +26,7 @@ from latentmix.errors import (
     MissingError,
     ParameterError,
     did_you_mean,
+    not_installed,
     unknown_name,
 )
 from latentmix.runs.recipe import Recipe, load_recipe, recipe_names, recipe_of
@@ -72,9 +73,10 @@ def plan_of(spec: Spec, n_classes: int) -> Plan:
     Raises
     ------
     ParameterError
-        For an unknown method or setting, or a value that it does not accept.
+        For an unknown method or setting, a value that it does not accept, or a package that the
+        method needs and that is not installed.
     MissingError
-        If a recipe's or a script's file is not there, or a package that the method needs.
+        If a recipe's or a script's file is not there.
     """
     if spec.name.endswith(".py"):
         return _plan_of_script(spec, n_classes)
@@ -145,10 +147,7 @@ def _plan_of_method(spec: Spec, n_classes: int) -> Plan:
     method = _checked(spec.name, settings)
     for module, (package, extra) in _PACKAGES.items():
         if module in method.needs and find_spec(module) is None:
-            raise MissingError(
-                f"{spec.name} needs the package {package}, which is not installed. "
-                f"Install it: pip install '{extra}'."
-            )
+            raise not_installed(spec.name, package, extra)
     every = {name: getattr(method, name) for name in _setting_names(spec.name)}
     record = {"kind": "method", "name": spec.name, "settings": every}
     return Plan(spec.label, n_components, record)

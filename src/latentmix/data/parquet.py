@@ -15,7 +15,7 @@ from latentmix.data.labels import encode_names
 from latentmix.data.room import room_for
 from latentmix.data.rows import check_finite
 from latentmix.data.tables import Table, check_once, held_by, position, said_of
-from latentmix.errors import InputError, MissingError
+from latentmix.errors import InputError, MissingError, needing
 
 ROWS_PER_BLOCK = 65_536
 
@@ -28,20 +28,17 @@ class ParquetFile:
     MissingError
         If it is not there.
     InputError
-        If pyarrow is not installed, or the file cannot be read.
+        If it cannot be read.
+    ParameterError
+        If the extra `parquet` is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
             raise MissingError(f"{path} is not there. Expected a Parquet file; check the path.")
-        try:
+        with needing(str(path), "pyarrow", "latentmix[parquet]"):
             import pyarrow.parquet  # noqa: PLC0415  # an extra, and slow to import
-        except ImportError as error:
-            raise InputError(
-                f"{path}: Parquet files are read by pyarrow, which is not installed. Install it "
-                "with `pip install latentmix[parquet]`."
-            ) from error
         self._open = pyarrow.parquet.ParquetFile
         with self._opened() as file:
             self.titles: tuple[str, ...] = tuple(file.schema_arrow.names)

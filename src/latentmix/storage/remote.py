@@ -18,7 +18,14 @@ from typing import Any, Final, NamedTuple
 
 from platformdirs import user_cache_path
 
-from latentmix.errors import ClusterError, LatentmixError, MissingError, ParameterError, WriteError
+from latentmix.errors import (
+    ClusterError,
+    LatentmixError,
+    MissingError,
+    ParameterError,
+    WriteError,
+    needing,
+)
 from latentmix.storage.files import write_bytes
 
 # What each kind of address is spoken to by.
@@ -149,16 +156,10 @@ def _client(scheme: str) -> Any:
         # s3fs tries again by itself.
         waits = {"connect_timeout": SECONDS_TO_ANSWER, "read_timeout": SECONDS_TO_ANSWER}
         options["config_kwargs"] = {**waits, "retries": {"max_attempts": 0}}
-    try:
+    with needing(f"{scheme}://", package, "latentmix[storage]" if scheme == "s3" else package):
         import fsspec  # noqa: PLC0415  # an extra
 
         return fsspec.filesystem(scheme, **options)
-    except ImportError as error:
-        extra = "latentmix[storage]" if scheme == "s3" else package
-        raise ParameterError(
-            f"{scheme}:// is read by {package}, which is not installed. Install it with "
-            f'`pip install "{extra}"`.'
-        ) from error
 
 
 @cache

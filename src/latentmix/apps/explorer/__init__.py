@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentmix.apps.web import extra_needed, serve_app
+from latentmix.apps.web import A_SERVER, serve_app
+from latentmix.errors import needing
 from latentmix.runs.opened import open_run
 from latentmix.runs.sitting import Sitting
 from latentmix.storage.files import alone_in
@@ -43,7 +44,7 @@ def explore_run(
         if open_browser:
             webbrowser.open(guarded.link)
 
-    with extra_needed():
+    with needing(*A_SERVER):
         from latentmix.apps.explorer.routes import explorer_of  # noqa: PLC0415
         from latentmix.apps.explorer.views import Views  # noqa: PLC0415
     run = open_run(folder)

@@ -11,7 +11,7 @@ import numpy as np
 
 from latentmix.data.labels import label_lines
 from latentmix.data.text import active, csv_lines, inert
-from latentmix.errors import InputError
+from latentmix.errors import InputError, needing
 from latentmix.runs.parts import PARTS
 from latentmix.runs.sitting import Sitting
 from latentmix.storage.files import csv_bytes
@@ -58,7 +58,7 @@ def rows_parquet(sitting: Sitting, rows: Sequence[int]) -> bytes:
 
     Raises
     ------
-    InputError
+    ParameterError
         If the extra `parquet` is not installed.
     """
     pyarrow, content = _pyarrow(), io.BytesIO()
@@ -109,13 +109,8 @@ def _parquet_lines(content: bytes) -> list[tuple[int, list[str]]]:
 
 
 def _pyarrow() -> Any:
-    try:
+    with needing("Parquet", "pyarrow", "latentmix[parquet]"):
         import pyarrow.parquet  # noqa: PLC0415  # an extra, and slow to import
-    except ImportError as error:
-        raise InputError(
-            "Parquet needs pyarrow, which is not installed. Install it (pip install "
-            "'latentmix[parquet]'), or take CSV."
-        ) from error
     return pyarrow
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from latentmix.apps.export.files import needed
 from latentmix.data import Rows
+from latentmix.errors import needing
 from latentmix.runs.opened import OpenRun, own_data
 from latentmix.runs.parts import PARTS, Latents, read_latents
 from latentmix.runs.predict import strangeness
@@ -24,7 +24,7 @@ def write_embeddings(run: OpenRun, out: Path) -> None:
     Scores ask for the rows themselves; where these are no longer where the run read them, the
     column is null.
     """
-    with needed("pyarrow", "parquet"):
+    with needing("The format parquet", "pyarrow", "latentmix[parquet]"):
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
     latents, split = read_latents(run.sealed)

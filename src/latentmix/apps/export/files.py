@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from latentmix.apps.export.description import Description, describe
-from latentmix.errors import ParameterError
+from latentmix.errors import needing
 from latentmix.runs.opened import OpenRun
 from latentmix.storage.files import write_bytes, write_json
 
@@ -39,7 +37,7 @@ def write_description(description: Description, out: Path) -> None:
 
 def write_graphs(run: OpenRun, out: Path) -> None:
     """Write the model as ONNX: model.onnx from rows to answers, decoder.onnx from z to rows."""
-    with needed("onnx", "onnx"):
+    with needing("The format onnx", "onnx", "latentmix[onnx]"):
         from latentmix.apps.export.graphs import decoder_graph, model_graph  # noqa: PLC0415
     with tempfile.TemporaryDirectory() as name:
         pages = Path(name)
@@ -68,15 +66,3 @@ def origin_of(run: OpenRun) -> dict[str, Any]:
             },
         },
     }
-
-
-@contextmanager
-def needed(package: str, extra: str) -> Iterator[None]:
-    """Say of what cannot be imported which extra brings it."""
-    try:
-        yield
-    except ImportError as error:
-        raise ParameterError(
-            f"This needs {package}, which is not installed. Install the extra: "
-            f"pip install 'latentmix[{extra}]'."
-        ) from error

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from latentmix.apps.export.files import needed, write_graphs, write_pages
-from latentmix.errors import WriteError
+from latentmix.apps.export.files import write_graphs, write_pages
+from latentmix.errors import WriteError, needing
 from latentmix.estimators.store import save
 from latentmix.runs.opened import OpenRun
 from latentmix.storage.files import write_bytes
@@ -46,7 +46,7 @@ def push_folder(folder: Path, repository: str) -> None:
     WriteError
         If the hub refuses, or does not answer.
     """
-    with needed("huggingface_hub", "hub"):
+    with needing("--push", "huggingface_hub", "latentmix[hub]"):
         from huggingface_hub import HfApi  # noqa: PLC0415
     try:
         hub = HfApi()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from latentmix.errors import ParameterError
+from latentmix.errors import needing
 from latentmix.runs.opened import open_run
 
 if TYPE_CHECKING:
     from latentmix.apps.web.guards import Guarded
+
+# What is needed of packages, and the extra that brings it (`errors.needing`).
+A_SERVER: Final = ("A server", "FastAPI with uvicorn", "latentmix[explore]")
 
 
 def serve_run(folder: Path, host: str, port: int, say: Callable[[str], object]) -> None:
@@ -30,21 +32,9 @@ def serve_run(folder: Path, host: str, port: int, say: Callable[[str], object]) 
         say(f"Send Authorization: Bearer {guarded.token}")
         say("and with a POST X-Latentmix: 1, too. Ctrl-C ends it.")
 
-    with extra_needed():
+    with needing(*A_SERVER):
         from latentmix.apps.web.api import api_of  # noqa: PLC0415
     serve_app(api_of(open_run(folder)), host, port, announce)
-
-
-@contextmanager
-def extra_needed() -> Iterator[None]:
-    """Say of what cannot be imported which extra brings it."""
-    try:
-        yield
-    except ImportError as error:
-        raise ParameterError(
-            f"A server needs {error.name}, which is not installed. Install the extra: "
-            "pip install 'latentmix[explore]'."
-        ) from error
 
 
 def serve_app(app: Any, host: str, port: int, announce: Callable[[Guarded], object]) -> None:
