@@ -254,10 +254,10 @@ def same_work(found: dict[str, Measured]) -> str:
     lines = [
         f"The same work: after the long fit, SciPy's mean log-likelihood of the first "
         f"{COMPARED_ROWS:,} rows under each engine's mixture, its relative difference from "
-        "latentmix's, and the largest difference of any weight, mean or covariance. Overlap: how "
-        "many rows belong to the component that is most probable under the truth.",
+        "latentmix's, and the largest difference of any weight, mean or covariance. Told apart: "
+        "how many rows belong to the component that is most probable under the truth.",
         "",
-        "| case | overlap | iterations | nats a row | engine | relative | largest |",
+        "| case | told apart | iterations | nats a row | engine | relative | largest |",
         "| --- | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for name, case in found.items():

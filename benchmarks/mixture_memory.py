@@ -69,7 +69,7 @@ def report(options: argparse.Namespace) -> str:
         f"cores, {processor()}, load average at the start {busy:.1f}. `GaussianMixture.fit` of a "
         f"memory-mapped file of float32, {options.rows:,} x {N_FEATURES} ({size / 1e9:.2f} GB, as "
         f"far as it fits in the page cache), K = {N_COMPONENTS}, diag. A process's first fit has "
-        "the default start, one iteration, and all compilation. Iterations are timed by "
+        "the default start and one iteration. Iterations are timed by "
         f"{options.pairs} rounds of turns, from given parameters: a fit with {long} less one with "
         f"{short}. Memory is the most anonymous memory (RssAnon) of the process in all its fits, "
         "beyond what it holds after its imports, sampled from outside every "

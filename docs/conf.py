@@ -50,6 +50,7 @@ myst_heading_anchors = 4
 # The reference: docstrings in numpydoc's style, whose single backticks are names.
 default_role = "py:obj"
 add_module_names = False
+smartquotes = False  # in docstrings quotes are code, most of them
 maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -75,16 +76,19 @@ html_theme_options = {
 }
 
 # "X : (N, D)" in a docstring; in a list of parameters it would stand in two pairs of parentheses.
-SHAPE = re.compile(r"^(\s*[\w, ]+ : )(\((?:\w+, ?)*\w*\))(?! (?:array|matrix))( int\b)?")
+SHAPE = re.compile(
+    r"^(\s*[\w, ]+ : )(\((?:\w+, ?)*\w*\))(?: (?:array|matrix))?(?: (?:of )?(int|bool|str)\b)?"
+)
 
 
 def say_array(app, what, name, obj, options, lines):
     """Write "array of shape (N, D)" where a docstring has the shape alone."""
-    for number, line in enumerate(lines):
-        lines[number] = SHAPE.sub(
-            lambda found: f"{found[1]}{'int ' if found[3] else ''}array of shape {found[2]}",
-            line,
-        )
+
+    def written(found):
+        begin, shape, kind = found.groups()
+        return f"{begin}{f'{kind} ' if kind else ''}array of shape {shape}"
+
+    lines[:] = [SHAPE.sub(written, line) for line in lines]
 
 
 def name_functions(*told):

@@ -8,16 +8,26 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
-# Between the name of a function and what it is of, where no bracket opens.
-OPERATOR = re.compile(r"(<mi>(?:log|exp|max|min|det)</mi>)(?!<mo stretchy=\"false\">&#x00028;)")
+# A function's name, with its base, has a space behind a factor, and before what it is of unless a
+# bracket opens there.
+NAME = r"(?:(?<!<msub>)<mi>(?:log|exp|max|min|det)</mi>|<msub><mi>log</mi><mn>\d+</mn></msub>)"
+OPERATOR = re.compile(rf"({NAME})(?!<mo stretchy=\"false\">&#x00028;)")
+FACTOR = re.compile(rf"(</(?:mi|mn|msub|msup|msubsup)>)(?={NAME})")
+SPACE = "<mspace width='0.17em' />"
+
+# Relations and separators that the converter takes for names, so that no space is about them.
+SIGNS = {"<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>", "<mi>;</mi>": '<mo separator="true">;</mo>'}
 
 logger = logging.getLogger(__name__)
 
 
 def drawn(node: nodes.math | nodes.math_block, display: str) -> str:
     """Return a formula's MathML; a command that nothing is known of is a warning."""
-    mathml = OPERATOR.sub(r"\1<mspace width='0.17em' />", convert(node.astext(), display=display))
-    unknown = re.findall(r">[^<>]*(\\\w+)[^<>]*<", mathml)
+    mathml = FACTOR.sub(rf"\1{SPACE}", convert(node.astext(), display=display))
+    mathml = OPERATOR.sub(rf"\1{SPACE}", mathml)
+    for name, sign in SIGNS.items():
+        mathml = mathml.replace(name, sign)
+    unknown = re.findall(r">[^<>]*(\\\w+|&(?![#\w]))[^<>]*<", mathml)
     if unknown:
         logger.warning("the formula %r has unknown commands: %s", node.astext(), unknown)
     return mathml

@@ -12,7 +12,7 @@
     ├── WriteError (OSError)                 a folder that cannot be written, a full disk
     ├── RunFailedError (RuntimeError)        a benchmark's run that ended without an answer
     ├── ClusterError (RuntimeError)          machines that do not answer, or are not as they must be
-    └── NotNamedError (ValueError, AttributeError)   a class was asked for before `label`
+    └── NotNamedError (ValueError, AttributeError)  asked for a class before label
 
     TrainingWarning (UserWarning)            a training that ended, and is of little use
 
@@ -24,10 +24,10 @@ Examples
 >>> from latentmix import GaussianMixture
 >>> from latentmix.errors import LatentmixError
 >>> try:
-...     GaussianMixture(covariance_type="fill").fit([[1.0], [2.0]])
+...     GaussianMixture(n_init=0).fit([[1.0], [2.0]])
 ... except LatentmixError as error:
 ...     print(type(error).__name__, "-", error)
-ParameterError - covariance_type='fill' is unknown. Choose ... Did you mean 'full'?
+ParameterError - n_init=0 is out of range. Expected an integer >= 1.
 """
 
 from __future__ import annotations

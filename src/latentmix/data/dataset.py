@@ -110,7 +110,7 @@ class Dataset:
 
     @property
     def rows(self) -> Rows:
-        """The rows in the source's own terms: X, with the titles and categories of a table."""
+        """The rows in the source's own terms, X with the titles and categories of a table."""
         if self.feature_names is None and self.columns is None:
             return self.X
         return TableRows(self.X, self.columns, self.feature_names)

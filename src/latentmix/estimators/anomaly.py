@@ -145,7 +145,7 @@ class AnomalyMixin:
         Parameters
         ----------
         X : (N, D)
-            Usual rows, mostly: of some strange ones among them much the same is learned.
+            Usual rows. A few strange ones among them change little of what is learned.
         held_out : (M, D), optional
             Usual rows that the fit has not seen, for `anomaly_p_values`.
 
@@ -212,10 +212,10 @@ class AnomalyMixin:
     def anomaly_p_values(self, X: Any) -> np.ndarray:
         """Return the share of usual rows that are at least as strange, (N,), in (0, 1].
 
-        Counted among the held-out rows and the row itself. Of rows drawn as those were, no more
-        than a share a has a p-value of a or less, whatever the model: the conformal p-value (Bates
-        et al. 2023, "Testing for outliers with conformal p-values", equation 2). With M held-out
-        rows the least is 1 / (M + 1), so rank very strange rows by `anomaly_scores`.
+        Counted among the held-out rows and the row itself. Of rows drawn as those were, a share of
+        alpha at most has a p-value of alpha or less, whatever the model: the conformal p-value
+        (Bates et al. 2023, "Testing for outliers with conformal p-values", equation 2). With M
+        held-out rows the least is 1 / (M + 1), so rank very strange rows by `anomaly_scores`.
 
         Raises
         ------

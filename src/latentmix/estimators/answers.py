@@ -204,7 +204,7 @@ class AnswersMixin:
 
     @property
     def n_components_(self) -> int:
-        """Number of components of the fitted mixture: what 'auto' found."""
+        """Number of components of the fitted mixture, also where 'auto' found it."""
         return len(self.weights_)
 
     @property

@@ -144,7 +144,8 @@ class DiscreteMixture(MixtureEstimator):
 class BernoulliMixture(DiscreteMixture):
     """Mixture of independent binary features: p(x|k) = prod_d p_kd^x_d (1 - p_kd)^(1 - x_d).
 
-    Parameters and attributes are those of :class:`DiscreteMixture`; `means_` are the
+    Parameters and attributes are those of
+    :class:`~latentmix.estimators.discrete_mixtures.DiscreteMixture`; `means_` are the
     probabilities p_kd. Values between 0 and 1 count as shares of a 0 and a 1.
 
     References
@@ -167,7 +168,8 @@ class BernoulliMixture(DiscreteMixture):
 class PoissonMixture(DiscreteMixture):
     """Mixture of independent counts: p(x|k) = prod_d rate_kd^x_d exp(-rate_kd) / x_d!.
 
-    Parameters and attributes are those of :class:`DiscreteMixture`; `means_` are the rates.
+    Parameters and attributes are those of
+    :class:`~latentmix.estimators.discrete_mixtures.DiscreteMixture`; `means_` are the rates.
 
     References
     ----------

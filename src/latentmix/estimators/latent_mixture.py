@@ -92,7 +92,7 @@ class LatentMixture(
     random_state : int, RandomState or None
         Seed of everything; parts with a random_state of their own keep it.
     verbose : int, default=0
-        1 prints a line an epoch, and then what the mixture prints, of parts that are silent.
+        1 prints a line an epoch, then what the mixture prints; parts with their own keep it.
 
     Attributes
     ----------
@@ -176,8 +176,8 @@ class LatentMixture(
         listener : callable, optional
             Told of events (:mod:`latentmix.training.events`). By raising ``StopTraining`` it ends
             the part under way, the VAE or the mixture.
-        keeper : optional
-            Keeps the VAE's training on disk.
+        keeper : RoundKeeper, optional
+            What keeps the training on disk; `latentmix run` has one.
 
         Raises
         ------

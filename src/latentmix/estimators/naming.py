@@ -169,7 +169,7 @@ class NamedComponentsMixin:
 
         Naming is repeated without each fold of the labelled rows, and scored on it. The interval
         is Wilson's, widened by how much the names without each fold differ
-        (:func:`latentmix.metrics.intervals.cross_fitted_interval`): it is one for the accuracy, on
+        (:func:`latentmix.metrics.cross_fitted_interval`): it is one for the accuracy, on
         all other rows, of the components named by these. It asks for rows drawn at random: rows
         that were chosen, as by `query`, are not like the others.
 

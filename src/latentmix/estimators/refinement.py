@@ -50,8 +50,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         groups of largest modularity are taken.
     classifier_rounds : int, default=1
         In so many of the last rounds a classifier with convolutions is taught the groups, and
-        overrules those that it does not believe (`training.classifier`). It looks at warped images,
-        and there is none without.
+        overrules those that it does not believe. It looks at warped images, and is left out where
+        rows are no images or `warps` is None.
     classifier_steps : int, default=6000
         Steps of its training.
     max_graph_rows : int, default=60_000

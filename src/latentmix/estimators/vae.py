@@ -151,7 +151,7 @@ class VAE(
     stop_reason_ : str
         Why training ended: 'max_epochs', 'patience' or 'listener'; None after `partial_fit`.
     n_features_in_ : int
-        D.
+        Features of a row, D.
 
     References
     ----------
@@ -235,8 +235,9 @@ class VAE(
         listener : callable, optional
             Told of :class:`~latentmix.training.events.Steps` and ``EpochEnd``. It ends the
             training by raising :class:`~latentmix.training.events.StopTraining`.
-        keeper : optional
-            Keeps the training on disk and lets it go on where it stopped.
+        keeper : Keeper, optional
+            What keeps the training on disk and lets it go on where it stopped; `latentmix run` has
+            one.
 
         Raises
         ------
@@ -301,7 +302,7 @@ class VAE(
         return inference.decode(self.network_, Z, self._preparation.in_units)
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """Return E[x|z] at the posterior means of X, (N, D), in the units of that method."""
+        """Return E[x|z] at the posterior means of X, (N, D), in `inverse_transform`'s units."""
         rows = self._validated(X)
         return inference.reconstruct(self.network_, rows, self._preparation.in_units)
 

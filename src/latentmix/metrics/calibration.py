@@ -44,7 +44,7 @@ class RiskCoverage(NamedTuple):
         n / N.
     risk : (N,)
         Share of wrong classes among them. Of rows with one confidence, each counts as wrong by
-        their mean: in no order is any of them first.
+        their mean, as none of them comes first.
     confidence : (N,)
         That of the least confident of them: the threshold to answer from.
     """

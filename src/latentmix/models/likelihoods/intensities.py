@@ -47,7 +47,7 @@ class Bernoulli(OfLogits):
 
 
 class Binarised(OfLogits):
-    """Outputs are logits; inputs are 0 or 1, drawn from intensities (`kernels.binarisation`)."""
+    """Outputs are logits; inputs are 0 or 1, drawn from intensities."""
 
     domain = "drawn bits"
     measure = "mass"

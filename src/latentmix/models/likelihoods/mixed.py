@@ -139,6 +139,6 @@ class Mixed(eqx.Module):
 
 
 class Categorical(Mixed):
-    """The same, of tables whose columns are categorical, all of them: a probability."""
+    """`mixed` of tables whose columns are categorical, all of them: a probability."""
 
     measure = "mass"
