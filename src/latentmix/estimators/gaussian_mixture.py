@@ -122,6 +122,8 @@ class GaussianMixture(MixtureEstimator):
         How many labelled rows (a sum of shares) each component rests its name on.
     unnamed_components_ : (U,) of int
         Components that no labelled row reached.
+    temperature_ : float
+        Of p(y|x), 1 until `calibrate`.
     n_features_in_ : int
         Features of the rows, D.
     feature_names_in_ : (D,) of str

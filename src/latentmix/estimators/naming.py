@@ -227,6 +227,11 @@ class NamedComponentsMixin:
             As in `label`, which need not have been called: the estimator stays as it is.
         n_folds : int, default=10
 
+        Returns
+        -------
+        Suspects
+            ``rows``, ``belief``, ``suggested`` and ``likely_wrong``, the least believed first.
+
         Raises
         ------
         InputError
