@@ -211,8 +211,8 @@ def conditions(options: argparse.Namespace, busy: float) -> str:
         f"latentmix {version('latentmix')} (NumPy {version('numpy')}) beside scikit-learn "
         f"{version('scikit-learn')}; Python {platform.python_version()}, {platform.system()}, "
         f"{os.cpu_count()} cores, {processor()}, load average at the start {busy:.1f}. float64; "
-        f"{options.rounds} rounds by turns. Rows are drawn from twice as many overlapping normal "
-        "distributions as there are centres."
+        f"{options.rounds} rounds by turns, ratios round by round. Rows are drawn from twice as "
+        "many overlapping normal distributions as there are centres."
     )
 
 
