@@ -50,7 +50,7 @@ myst_heading_anchors = 4
 # The reference: docstrings in numpydoc's style, whose single backticks are names.
 default_role = "py:obj"
 add_module_names = False
-smartquotes = False  # in docstrings quotes are code, most of them
+smartquotes_action = "D"  # dashes alone: in docstrings quotes are code, most of them
 maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
