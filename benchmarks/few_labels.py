@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     parser.add_argument("--data", default="mnist", help="what the runs were fitted to")
-    parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--labels", type=int, nargs="*", default=[100, 1000])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--queried", type=int, nargs="*", default=[10], help="labels to ask for")
     parser.add_argument(
