@@ -30,7 +30,9 @@ def blocks(page, language):
 def commands():
     """Return every latentmix command of the pages, as words."""
     for page in PAGES:
-        text = (DOCS / page).read_text(encoding="utf-8")
+        text = (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ")
+        # What YAML folds is one line.
+        text = re.sub(r">-\n((?: +.*\n)+)(?=```)", lambda found: " ".join(found[1].split()), text)
         for line in re.findall(
             r"(?:^|`|- )(latentmix (?:run|predict) [^`\n]*)", text, re.MULTILINE
         ):
