@@ -386,6 +386,8 @@ def test_the_last_rounds_ask_a_classifier_of_images(fitted):
         ({"n_walk_steps": (20, 0)}, "n_walk_steps=0"),
         ({"n_walk_steps": ()}, "n_walk_steps=()"),
         ({"n_walk_steps": 20}, "n_walk_steps=20"),
+        ({"evenness": -0.1}, "evenness=-0.1"),
+        ({"evenness": "auto"}, "evenness='auto'"),
         ({"max_graph_rows": 99}, "max_graph_rows=99"),
         ({"warps": (0.1, 0.2)}, "holds 2 amounts"),
         ({"warps": (0.1, 11.5, 0.2, -0.1, 0.5, 0.0)}, "warps' scale=-0.1"),

@@ -23,7 +23,7 @@ from latentmix.comparison.table import (
     write_summary,
 )
 from latentmix.errors import IntegrityError, LatentmixError, MissingError, ParameterError
-from latentmix.runs.recipe import recipe_names
+from latentmix.runs.recipe import EVENNESS, recipe_names
 
 ROW = Row(
     group=UNSUPERVISED,
@@ -198,6 +198,13 @@ def test_every_method_and_recipe_takes_the_number_of_classes(name, monkeypatch):
     key = "n_components" if name in METHODS else "mixture.n_components"
     assert plan_of(Spec(name, ((key, "20"),)), 7).n_components == 20
     assert method_of(plan.record) == method_of(again.record)
+
+
+def test_a_recipe_is_told_whether_classes_are_even_and_says_so():
+    even, free = (plan_of(Spec("default"), 7, even_classes=known) for known in (True, False))
+    assert even.record["recipe"]["refinement"].pop("evenness") == EVENNESS
+    assert free.record["recipe"]["refinement"].pop("evenness") == 0
+    assert even.record == free.record
 
 
 def test_a_method_whose_package_is_absent_says_what_to_install(monkeypatch):

@@ -6,12 +6,14 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from latentmix.kernels.diffusion import (
+    even_groups_along,
     graph_clusters,
     neighbour_graph,
     slowest_ways,
     walk_coordinates,
     within_and_modularity,
 )
+from latentmix.kernels.kmeans.even import evened
 
 N_NEIGHBORS = 7
 
@@ -164,26 +166,63 @@ def test_a_large_group_far_from_small_ones_is_not_cut_for_evenness():
     assert agreement(diffusion_clusters(x, 3, 0), truth) == 1.0
 
 
-def test_the_same_seed_gives_the_same_groups():
+def test_groups_that_lie_apart_stay_whole_even_where_evenness_is_asked_for():
+    """Of 2,000 and 100 rows the first would be left by many, however far they had to go."""
+    random = np.random.RandomState(0)
+    truth = np.repeat([0, 1, 2], [2000, 100, 100])
+    graph = neighbour_graph(12 * np.eye(4)[truth] + random.randn(2200, 4), 15)
+    walk = np.eye(3)[truth]
+    assert agreement(evened(walk, truth, 3, 0.8).groups, truth) < 0.95
+    assert agreement(even_groups_along(graph, [walk], 3, random, 0.8), truth) == 1.0
+
+
+def test_evenness_makes_sizes_alike_where_nothing_lies_between_groups():
+    ranges = np.zeros((4, 2))
+    for seed in range(4):
+        x = np.random.RandomState(seed).beta(1, 2, (3000, 2))
+        for place, evenness in enumerate((0.0, 0.8)):
+            ranges[seed, place] = np.ptp(
+                np.bincount(diffusion_clusters(x, 4, seed, evenness=evenness))
+            )
+    free, even = ranges.mean(axis=0)
+    assert even < 0.5 * free
+
+
+def test_clusters_before_are_gone_on_from_where_evenness_is_asked_for():
+    """Clusters that lie apart are found anew; they keep the numbers that they had."""
+    random = np.random.RandomState(0)
+    truth = np.repeat(np.arange(4), 250)
+    x = 8 * np.eye(4)[truth] + random.randn(1000, 4)
+    named = (truth + 2) % 4
+    graph = neighbour_graph(x, 15)
+    found = graph_clusters(graph, 4, 0, before=named, evenness=0.8)
+    np.testing.assert_array_equal(found, named)
+
+
+@pytest.mark.parametrize("evenness", [0.0, 0.8])
+def test_the_same_seed_gives_the_same_groups(evenness):
     x, _ = two_arcs(0)
-    np.testing.assert_array_equal(diffusion_clusters(x, 5, 3), diffusion_clusters(x, 5, 3))
+    once, again = (diffusion_clusters(x, 5, 3, evenness=evenness) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
 
 
 def test_one_cluster_holds_every_row():
     assert not diffusion_clusters(np.random.RandomState(0).randn(20, 2), 1, 0).any()
 
 
+@pytest.mark.parametrize("evenness", [0.0, 0.8])
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 5])
-def test_fewer_rows_than_clusters_have_one_each_or_share_some(n_rows):
+def test_fewer_rows_than_clusters_have_one_each_or_share_some(n_rows, evenness):
     x = np.random.RandomState(0).randn(n_rows, 2)
-    found = diffusion_clusters(x, 8, 0)
+    found = diffusion_clusters(x, 8, 0, evenness=evenness)
     assert found.shape == (n_rows,)
     assert found.min() >= 0 and found.max() < n_rows
 
 
+@pytest.mark.parametrize("evenness", [0.0, 0.8])
 @pytest.mark.parametrize("n_clusters", [1, 3])
-def test_equal_rows_are_taken(n_clusters):
-    found = diffusion_clusters(np.ones((50, 3)), n_clusters, 0)
+def test_equal_rows_are_taken(n_clusters, evenness):
+    found = diffusion_clusters(np.ones((50, 3)), n_clusters, 0, evenness=evenness)
     assert found.shape == (50,)
     assert found.min() >= 0 and found.max() < n_clusters
 

@@ -14,6 +14,7 @@ from latentmix.kernels.warp import Warps
 from latentmix.models.likelihoods import LIKELIHOODS
 from latentmix.models.posteriors import HEADS
 from latentmix.runs.recipe import (
+    EVENNESS,
     Recipe,
     default_out,
     load_recipe,
@@ -53,6 +54,22 @@ def changed(recipe, other):
 
 def test_the_default_recipe_stands_first_among_the_shipped():
     assert recipe_names() == ("default", "few-labels", "quick", "seed", "seed-literal", "vade")
+
+
+def test_auto_evenness_is_for_data_known_to_have_even_classes():
+    recipe = load_recipe("default")
+    assert recipe.refinement.evenness == "auto"
+    assert recipe.knowing(even_classes=True).refinement.evenness == EVENNESS > 0
+    assert recipe.knowing(even_classes=False).refinement.evenness == 0
+    given = load_recipe("default", ["refinement.evenness=0.3"])
+    for even_classes in (True, False):
+        assert given.knowing(even_classes=even_classes) == given
+
+
+def test_a_recipe_kept_before_there_was_evenness_is_read_as_it_was():
+    values = load_recipe("default").to_json()
+    del values["refinement"]["evenness"]
+    assert recipe_of(values).refinement.evenness == 0
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -339,7 +356,7 @@ def test_the_quick_recipe_trains_as_the_vae_does_by_default():
 
 
 def test_the_default_recipe_refines_as_the_estimator_does_by_default():
-    recipe = load_recipe("default")
+    recipe = load_recipe("default").knowing(even_classes=False)
     theirs = Refinement().get_params()
     assert Warps(**asdict(recipe.warps)) == Warps(*theirs.pop("warps")) == Warps()
     del theirs["image_shape"]  # the data's

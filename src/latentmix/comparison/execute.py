@@ -134,7 +134,7 @@ def _runs(request: Request, data: str) -> Iterator[tuple[_Run, Scorer]]:
     for seed in range(request.n_seeds):
         rows, scorer = _separated(request, dataset, seed)
         for criterion, label, specs in _asked(request):
-            plans = [plan_of(spec, n_classes) for spec in specs]
+            plans = [plan_of(spec, n_classes, even_classes=dataset.even_classes) for spec in specs]
             fits = tuple(_fit(plan, rows, seed, request) for plan in plans)
             shown = label if criterion else plans[0].label
             yield _Run(shown, criterion, fits, seed, _labels_sha256(dataset)), scorer

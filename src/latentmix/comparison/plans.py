@@ -67,8 +67,8 @@ def sha256_of_record(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def plan_of(spec: Spec, n_classes: int) -> Plan:
-    """Return what a method is, on data of so many classes.
+def plan_of(spec: Spec, n_classes: int, *, even_classes: bool = False) -> Plan:
+    """Return what a method is, on data of so many classes, known to be equally frequent or not.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def plan_of(spec: Spec, n_classes: int) -> Plan:
     if spec.name in METHODS:
         return _plan_of_method(spec, n_classes)
     if spec.name in recipe_names() or spec.name.endswith((".toml", ".json")):
-        return _plan_of_recipe(spec, n_classes)
+        return _plan_of_recipe(spec, n_classes, even_classes=even_classes)
     known = (*METHODS, *recipe_names())
     raise ParameterError(
         f"{unknown_name('method', spec.name, known)} A file ends in .toml (a recipe) or .py (a "
@@ -129,8 +129,9 @@ class FromRecipe:
         return Fitted(model.predict, model.score_samples, density, k)
 
 
-def _plan_of_recipe(spec: Spec, n_classes: int) -> Plan:
+def _plan_of_recipe(spec: Spec, n_classes: int, *, even_classes: bool) -> Plan:
     recipe = load_recipe(spec.name, [f"{key}={value}" for key, value in spec.settings])
+    recipe = recipe.knowing(even_classes=even_classes)
     asked = recipe.mixture.n_components
     record = {"kind": "recipe", "recipe": recipe.to_json()}
     if asked == "auto":  # the number of classes is not told

@@ -64,6 +64,8 @@ class Dataset:
         are categorical X has positions. None: all are numbers.
     fixed_split : Split or None
         The official split, for sets that have one.
+    even_classes : bool
+        Whether classes are known to have about equally many rows, as whoever made the set says.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class Dataset:
     feature_names: tuple[str, ...] | None = None
     fixed_split: Split | None = None
     columns: tuple[Column, ...] | None = None
+    even_classes: bool = False
 
     def __post_init__(self) -> None:
         if self.X.ndim != 2 or 0 in self.X.shape:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +53,8 @@ class IdxPack:
         Addresses under which the gzipped files lie, ending in ``/``.
     system_folders : tuple of Path
         Where a Linux distribution's package puts them.
+    even_classes : bool
+        Whether its authors say that classes have equally many rows.
     from_package_index : callable or None
         The last resort: returns the four contents, or raises a LatentmixError.
     """
@@ -62,6 +64,7 @@ class IdxPack:
     sha256: Mapping[str, str]
     mirrors: tuple[str, ...] = ()
     system_folders: tuple[Path, ...] = ()
+    even_classes: bool = False
     from_package_index: Callable[[], Contents] | None = None
 
     def n_bytes(self, file: str) -> int:
@@ -89,7 +92,8 @@ class IdxPack:
     def dataset(self, contents: Contents, source: str) -> Dataset:
         """Return the data set of the four contents."""
         arrays = {file: parse_idx(contents[file], Path(file)) for file in FILES}
-        return _dataset(self.name, source, arrays, self.class_names)
+        dataset = _dataset(self.name, source, arrays, self.class_names)
+        return replace(dataset, even_classes=self.even_classes)
 
 
 def find_file(folder: Path, file: str) -> Path:

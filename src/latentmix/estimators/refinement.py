@@ -48,6 +48,10 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     n_walk_steps : sequence of int, default=(20, 5)
         Steps of the random walks on it that are tried: more of them see larger structure. The
         groups of largest modularity are taken.
+    evenness : float, default=0.0
+        For classes that are known to be about equally frequent: what the entropy of the groups'
+        sizes along the graph weighs, beside squared distances of at most 4. 0.8 is a good value;
+        of classes that are not, it halves the large ones.
     classifier_rounds : int, default=1
         In so many of the last rounds a classifier with convolutions is taught the groups, and
         overrules those that it does not believe. It looks at warped images, and is left out where
@@ -84,6 +88,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         groups: str = "graph",
         n_neighbors: int = 15,
         n_walk_steps: Sequence[int] = (20, 5),
+        evenness: float = 0.0,
         classifier_rounds: int = 1,
         classifier_steps: int = 6000,
         max_graph_rows: int = 60_000,
@@ -101,6 +106,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         self.groups = groups
         self.n_neighbors = n_neighbors
         self.n_walk_steps = n_walk_steps
+        self.evenness = evenness
         self.classifier_rounds = classifier_rounds
         self.classifier_steps = classifier_steps
         self.max_graph_rows = max_graph_rows
@@ -124,7 +130,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         check_number("learning_rate", self.learning_rate, above=0)
         if self.agreement_weight != "auto":
             check_number("agreement_weight", self.agreement_weight, least=0)
-        for name in ("sharpness_weight", "balance_weight"):
+        for name in ("sharpness_weight", "balance_weight", "evenness"):
             check_number(name, getattr(self, name), least=0)
         if self.kl_weight is not None:
             check_number("kl_weight", self.kl_weight, least=0)

@@ -71,6 +71,7 @@ def groups_of(
             int(random.randint(2**31 - 1)),
             steps,
             before=None if before is None else before[chosen],
+            evenness=float(how.evenness),
         )
     at = np.empty(0, np.int64)
     if known is not None:

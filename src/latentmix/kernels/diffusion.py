@@ -14,6 +14,9 @@ How far to walk, and along how many coordinates, is not known beforehand. A walk
 joins two groups and splits a third, and sizes tell it. So of several, those are looked at that cut
 hardly more of the graph than the best of them, and the groups of largest modularity are taken
 (Newman and Girvan 2004).
+
+Where classes are known to be about equally frequent, groups of like size are looked for
+(`kernels.kmeans.even`), and of those that cut hardly more the most even are taken.
 """
 
 from __future__ import annotations
@@ -29,10 +32,18 @@ from sklearn.neighbors import NearestNeighbors
 
 from latentmix.kernels.crew import Crew
 from latentmix.kernels.kmeans import centres as kmeans
+from latentmix.kernels.kmeans.even import entropy, evened
 
 # Coordinates of a walk for each cluster: more than one, as the slowest ways of mixing need not be
 # those between clusters.
 COORDINATES_PER_CLUSTER: Final = (2, 4)
+
+# Groups of like size are looked for along these alone: along more, groups of equal size are found
+# that are none of the graph's.
+EVEN_COORDINATES_PER_CLUSTER: Final = (2,)
+
+# Starts of k-means, the tightest of which is kept.
+STARTS: Final = 10
 
 # Halvings of the interval in which a row's scale lies.
 BISECTIONS: Final = 48
@@ -71,8 +82,8 @@ def graph_clusters(
     n_clusters: int,
     seed: int,
     n_steps: Sequence[int] = (20, 5),
-    n_init: int = 10,
     before: Int[np.ndarray, " N"] | None = None,
+    evenness: float = 0.0,
 ) -> Int[np.ndarray, " N"]:
     """Return the cluster of each row of a neighbour graph.
 
@@ -85,20 +96,26 @@ def graph_clusters(
         Of k-means' starts, and of the eigenvectors' start.
     n_steps : sequence of int
         Steps of the walks that are tried: more of them see larger structure.
-    n_init : int
-        Starts of k-means; the tightest is kept.
     before : (N,), optional
         Clusters that k-means also begins from. What it comes to from them, each with its number, is
         kept unless others have a modularity that is clearly larger.
+    evenness : float
+        What the entropy of the clusters' sizes weighs, where squared distances of coordinates are
+        4 at most. Above 0, clusters before are one start among the others.
     """
     n_rows = graph.shape[0]
     n_clusters = min(n_clusters, n_rows)
     if n_clusters < 2 or n_rows < 3:
         return np.zeros(n_rows, np.int64) if n_clusters < 2 else np.arange(n_rows) % n_clusters
     random = np.random.RandomState(seed)
+    if evenness:
+        each = EVEN_COORDINATES_PER_CLUSTER
+        ways = slowest_ways(graph, coordinates_for(n_clusters, each), random)
+        walks = walks_along(ways, n_clusters, n_steps, each)
+        return even_groups_along(graph, walks, n_clusters, random, evenness, before)
     ways = slowest_ways(graph, coordinates_for(n_clusters), random)
     walks = walks_along(ways, n_clusters, n_steps)
-    anew = groups_along(graph, walks, n_clusters, random, n_init)
+    anew = groups_along(graph, walks, n_clusters, random)
     if before is None:
         return anew.clusters
     mended = _most_modular(graph, [_mended(walk, before, n_clusters) for walk in walks])
@@ -117,26 +134,51 @@ def groups_along(
     walks: Sequence[Float[np.ndarray, "N C"]],
     n_clusters: int,
     random: np.random.RandomState,
-    n_init: int = 10,
+    n_init: int = STARTS,
 ) -> Modular:
     """Return the clusters of a graph along walks on it (`walks_along`)."""
-    return _most_modular(graph, [_tightest(walk, n_clusters, n_init, random) for walk in walks])
+    found = [_by_tightness(walk, n_clusters, n_init, random)[0] for walk in walks]
+    return _most_modular(graph, found)
 
 
-def coordinates_for(n_clusters: int) -> int:
+def even_groups_along(
+    graph: sparse.csr_matrix,
+    walks: Sequence[Float[np.ndarray, "N C"]],
+    n_clusters: int,
+    random: np.random.RandomState,
+    evenness: float,
+    before: Int[np.ndarray, " N"] | None = None,
+) -> Int[np.ndarray, " N"]:
+    """Return clusters of like size along walks, or unlike ones where those would cut much more."""
+    found = []
+    for walk in walks:
+        free = _by_tightness(walk, n_clusters, STARTS, random)
+        starts = free if before is None else [before, *free]
+        evens = [evened(walk, start, n_clusters, evenness) for start in starts]
+        # Of equals the first: clusters that are found again keep their numbers.
+        found += [min(evens, key=lambda each: round(each.cost, 9)).groups, free[0]]
+    within = np.asarray([within_and_modularity(graph, each)[0] for each in found])
+    evenest = np.asarray([entropy(each, n_clusters) for each in found])
+    return found[int(np.argmax(np.where(within >= within.max() - CUT_SLACK, evenest, -np.inf)))]
+
+
+def coordinates_for(n_clusters: int, each: Sequence[int] = COORDINATES_PER_CLUSTER) -> int:
     """Return how many of a graph's slowest ways so many clusters are looked for along."""
-    return max(COORDINATES_PER_CLUSTER) * n_clusters
+    return max(each) * n_clusters
 
 
 def walks_along(
-    ways: Ways, n_clusters: int, n_steps: Sequence[int]
+    ways: Ways,
+    n_clusters: int,
+    n_steps: Sequence[int],
+    each: Sequence[int] = COORDINATES_PER_CLUSTER,
 ) -> list[Float[np.ndarray, "N C"]]:
     """Return the coordinates of the walks that are tried; of `coordinates_for` ways, or more."""
     values, vectors = ways
     return [
         walk_coordinates(values[-n_coordinates:], vectors[:, -n_coordinates:], steps)
         for steps in n_steps
-        for n_coordinates in (each * n_clusters for each in COORDINATES_PER_CLUSTER)
+        for n_coordinates in (per_cluster * n_clusters for per_cluster in each)
     ]
 
 
@@ -273,19 +315,18 @@ def _scales(beyond: np.ndarray, target: float, least: float) -> np.ndarray:
     return floored
 
 
-def _tightest(
+def _by_tightness(
     points: np.ndarray, n_clusters: int, n_init: int, random: np.random.RandomState
-) -> Int[np.ndarray, " N"]:
-    """Return the clusters of the best of several starts of k-means."""
-    weights, best, least = np.ones(len(points)), np.zeros(len(points), np.int64), np.inf
+) -> list[Int[np.ndarray, " N"]]:
+    """Return the clusters of several starts of k-means, the tightest first."""
+    weights, found = np.ones(len(points)), []
     with Crew() as crew:
         for _ in range(n_init):
             chosen = kmeans.plus_plus(random, points, weights, n_clusters, crew)
-            found = kmeans.lloyd(points, weights, points[chosen], crew)
-            inertia = kmeans.inertia(points, weights, found, crew)
-            if inertia < least:
-                best, least = found.components.astype(np.int64), inertia
-    return best
+            each = kmeans.lloyd(points, weights, points[chosen], crew)
+            found.append((kmeans.inertia(points, weights, each, crew), each.components))
+    found.sort(key=lambda pair: pair[0])
+    return [components.astype(np.int64) for _, components in found]
 
 
 def _mended(

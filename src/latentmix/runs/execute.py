@@ -256,7 +256,8 @@ def fit_model(
 
 def model_of(request: Request) -> LatentMixture:
     """Return the recipe's model for the data, not fitted."""
-    recipe, image_shape = request.recipe, request.dataset.image_shape
+    recipe = request.recipe.knowing(even_classes=request.dataset.even_classes)
+    image_shape = request.dataset.image_shape
     mixture, refinement = asdict(recipe.mixture), asdict(recipe.refinement)
     warps = Warps(**asdict(recipe.warps))
     n_components = n_components_of(request)

@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,6 +19,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from latentmix.errors import MissingError, RecipeError, did_you_mean, unknown_name
+
+# What 'auto' is for classes that are known to be equally frequent.
+EVENNESS: Final = 0.8
 
 _strict = ConfigDict(strict=True, extra="forbid")
 Count = Annotated[int, Field(ge=1)]
@@ -95,6 +98,8 @@ class RefinementSection:
     classifier_steps: Count
     max_graph_rows: Annotated[int, Field(ge=100)]
     kl_weight: NotNegative | None = None
+    # Recipes kept before there was one had none.
+    evenness: NotNegative | Literal["auto"] = 0.0
 
 
 @dataclass(frozen=True, config=_strict)
@@ -165,6 +170,13 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return plain values, readable by `load_recipe` when kept as JSON."""
         return asdict(self)
+
+    def knowing(self, *, even_classes: bool) -> Recipe:
+        """Return the recipe for data whose classes are known to be equally frequent, or not."""
+        if self.refinement.evenness != "auto":
+            return self
+        evenness = EVENNESS if even_classes else 0.0
+        return replace(self, refinement=replace(self.refinement, evenness=evenness))
 
 
 def recipe_names() -> tuple[str, ...]:

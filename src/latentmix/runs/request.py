@@ -87,6 +87,7 @@ def identity(request: Request) -> dict[str, Any]:
             "feature_names": None if dataset.feature_names is None else list(dataset.feature_names),
             "columns": None if dataset.columns is None else columns_record(dataset.columns),
             "has_ids": dataset.row_ids is not None,
+            "even_classes": dataset.even_classes,
             "sha256": sha256_of(dataset.X),
             "labels_sha256": None if dataset.labels is None else sha256_of(dataset.labels),
         },

@@ -33,6 +33,8 @@ PACK = IdxPack(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     ),
+    # 6,000 training rows and 1,000 test rows of each class (section 2 of their paper).
+    even_classes=True,
     # Debian's package dataset-fashion-mnist.
     system_folders=(Path("/usr/share/datasets/fashion-mnist"),),
 )
