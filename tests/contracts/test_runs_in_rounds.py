@@ -57,6 +57,19 @@ def assert_same_bits(bytes_in, one, other):
     assert [name for name in one if one[name] != other[name]] == []
 
 
+def test_a_set_of_even_classes_has_groups_of_like_size_and_the_run_says_so(
+    finished, shapes, carry_out, tmp_path
+):
+    heard = []
+    even = replace(shapes, even_classes=True)
+    carry_out(tmp_path / "even", *ROUNDS, dataset=even, listener=heard.append)
+    said = [event.message for event in heard if isinstance(event, Stage)]
+    assert "Classes are taken to have about equally many rows, and so are groups" in said
+    assert latentmix.load(tmp_path / "even").refinement.evenness == 0.8
+    assert latentmix.load(finished).refinement.evenness == 0
+    assert json_of(tmp_path / "even/request.json")["data"]["even_classes"]
+
+
 def test_shapes_are_found_and_the_run_says_how(finished):
     metrics = json_of(finished / "metrics.json")
     own = metrics["scores"][0]

@@ -243,6 +243,8 @@ def fit_model(
     teach = request.recipe.labels.teach and bool((names != "").any())
     model = model_of(request)
     listener(Stage(f"Training on {len(parts.split.train):,} rows"))
+    if model.refinement is not None and model.refinement.evenness:
+        listener(Stage("Classes are taken to have about equally many rows, and so are groups"))
     validation = RowView(X, parts.numbers("validation"))
     model.fit(
         RowView(X, parts.numbers("train")),
