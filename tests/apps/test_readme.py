@@ -1,6 +1,8 @@
 """What the README says is run: its Python blocks, and that its commands are ours."""
 
+import csv
 import re
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from latentmix.apps.cli import cli
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
+RESULTS = README.parent / "benchmarks" / "results"
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
@@ -43,3 +46,34 @@ def test_every_command_named_exists():
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", TEXT))
 def test_every_link_leads_somewhere(target):
     assert "://" in target or (README.parent / target).exists()
+
+
+def test_the_table_of_methods_is_that_of_the_committed_runs():
+    runs = {}
+    with (RESULTS / "clustering.csv").open(encoding="utf-8") as file:
+        for run in csv.DictReader(file):
+            if run["data"] == "mnist":
+                runs.setdefault(run["method"], []).append(run)
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in re.findall(r"^\| \**`.*\|$", TEXT, flags=re.MULTILINE)
+    ]
+    shown = {re.search(r"`(.+?)`", line[0])[1]: line[1:] for line in lines}
+    assert shown == {name: cells_of(own) for name, own in runs.items() if len(own) > 1}
+
+
+def cells_of(runs):
+    def values(column):
+        return [float(run[column]) for run in runs]
+
+    def spread(column):
+        return f"{statistics.mean(values(column)):.3f} ± {statistics.stdev(values(column)):.3f}"
+
+    return [
+        str(len(runs)),
+        spread("accuracy"),
+        f"{min(values('accuracy')):.3f}",
+        spread("named_accuracy"),
+        spread("nmi"),
+        f"{min(values('fit_seconds')) / 60:.1f}",
+    ]
