@@ -4,11 +4,15 @@ import copy
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist, squareform
 from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
 
 import latentmix
 from latentmix import VAE, GaussianMixture, LatentMixture, Refinement
 from latentmix.errors import InputError, ParameterError
+from latentmix.estimators import rounds
+from latentmix.estimators.teacher import principal_inputs
 from latentmix.training.events import EpochEnd, Stage, Steps, StopTraining
 
 SHORT = {"n_rounds": 2, "epochs": 2, "min_steps": 0, "classifier_rounds": 0}
@@ -189,6 +193,40 @@ def test_tables_of_numbers_are_taken():
     assert len(set(zip(model.labels_.tolist(), kinds.tolist(), strict=True))) == 3
     assert np.isfinite(model.score_samples(X)).all()
     assert model.sample(4).shape == (4, 5)
+
+
+def test_the_first_graph_alone_looks_at_inputs_where_that_is_asked_for(fitted, monkeypatch):
+    seen = []
+
+    def looked(network, rows, numbers, seed):
+        seen.append(len(numbers))
+        return principal_inputs(network, rows, numbers, seed)
+
+    monkeypatch.setattr(rounds, "principal_inputs", looked)
+    model, _, X, kinds = fitted
+    same(unfitted().fit(X), model)
+    assert not seen
+    asked = unfitted(input_weights=(0.3, 3.0)).fit(X)
+    assert seen == [len(X)]
+    assert adjusted_rand_score(kinds, asked.labels_) > 0.9
+    asked.refine(X)
+    assert len(seen) == 1
+
+
+def test_inputs_of_several_kinds_are_compared_as_the_encoder_sees_them():
+    random, kinds = np.random.RandomState(0), np.arange(120) % 2
+    X = np.empty((120, 2), object)
+    X[:, 0] = random.poisson(2 + 20 * kinds)
+    X[:, 1] = np.where(kinds, "red", "blue")
+    vae = {"likelihood": "mixed", "columns": ["count", "categorical"], "max_epochs": 20}
+    asked = {"vae": vae, "image_shape": None, "n_neighbors": 8, "input_weights": [0.3]}
+    model = unfitted(n_components=2, **asked).fit(X)
+    assert adjusted_rand_score(kinds, model.labels_) > 0.9
+    found = principal_inputs(model.vae_.network_, model.vae_._validated(X), np.arange(120), 0)
+    colour = np.where(np.equal.outer(kinds, kinds), 0.0, np.sqrt(2.0))
+    visits = np.log1p(X[:, 0].astype(float))
+    apart = np.hypot(np.subtract.outer(visits, visits), colour)
+    np.testing.assert_allclose(squareform(pdist(found)), apart, atol=1e-4)
 
 
 def test_groups_of_a_mixture_are_those_that_em_finds(fitted):
@@ -386,6 +424,8 @@ def test_the_last_rounds_ask_a_classifier_of_images(fitted):
         ({"n_walk_steps": (20, 0)}, "n_walk_steps=0"),
         ({"n_walk_steps": ()}, "n_walk_steps=()"),
         ({"n_walk_steps": 20}, "n_walk_steps=20"),
+        ({"input_weights": (0.3, -0.1)}, "input_weights=-0.1"),
+        ({"input_weights": 0.3}, "input_weights=0.3"),
         ({"evenness": -0.1}, "evenness=-0.1"),
         ({"evenness": "auto"}, "evenness='auto'"),
         ({"max_graph_rows": 99}, "max_graph_rows=99"),

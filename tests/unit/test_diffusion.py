@@ -6,6 +6,8 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from latentmix.kernels.diffusion import (
+    CUT_SLACK,
+    clusters_of_two_graphs,
     even_groups_along,
     graph_clusters,
     neighbour_graph,
@@ -13,7 +15,7 @@ from latentmix.kernels.diffusion import (
     walk_coordinates,
     within_and_modularity,
 )
-from latentmix.kernels.kmeans.even import evened
+from latentmix.kernels.kmeans.even import entropy, evened
 
 N_NEIGHBORS = 7
 
@@ -186,6 +188,33 @@ def test_evenness_makes_sizes_alike_where_nothing_lies_between_groups():
             )
     free, even = ranges.mean(axis=0)
     assert even < 0.5 * free
+
+
+@pytest.mark.parametrize("evenness", [0.0, 0.8])
+@pytest.mark.parametrize("seed", range(3))
+def test_of_two_graphs_both_judge_what_is_found_along_their_sums(seed, evenness):
+    """Each shows two of four kinds as one."""
+    random, truth = np.random.RandomState(seed), np.repeat(np.arange(4), 150)
+    places = 5 * np.eye(4)
+    views = [places[np.array(joined)[truth]] for joined in ([0, 1, 2, 2], [0, 0, 2, 3])]
+    graphs = tuple(neighbour_graph(view + random.randn(600, 4), 15) for view in views)
+    weights = (0.0, 1.0, 1e3)
+    alone = [
+        graph_clusters(graphs[0] + weight * graphs[1], 4, seed, evenness=evenness)
+        for weight in weights
+    ]
+    both = graphs[0] + graphs[1]
+    judged = [within_and_modularity(both, each) for each in alone]
+    best = max(
+        modularity if not evenness else entropy(each, 4)
+        for (within, modularity), each in zip(judged, alone, strict=True)
+        if within >= max(judged)[0] - CUT_SLACK
+    )
+    for order in (weights, weights[::-1]):
+        found = clusters_of_two_graphs(graphs, order, 4, seed, evenness=evenness)
+        value = entropy(found, 4) if evenness else within_and_modularity(both, found)[1]
+        assert value == pytest.approx(best)
+    assert agreement(found, truth) > 0.97
 
 
 def test_clusters_before_are_gone_on_from_where_evenness_is_asked_for():

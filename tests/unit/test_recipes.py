@@ -66,10 +66,11 @@ def test_auto_evenness_is_for_data_known_to_have_even_classes():
         assert given.knowing(even_classes=even_classes) == given
 
 
-def test_a_recipe_kept_before_there_was_evenness_is_read_as_it_was():
+def test_a_recipe_kept_before_there_were_settings_is_read_as_it_was():
     values = load_recipe("default").to_json()
-    del values["refinement"]["evenness"]
-    assert recipe_of(values).refinement.evenness == 0
+    del values["refinement"]["evenness"], values["refinement"]["input_weights"]
+    read = recipe_of(values).refinement
+    assert (read.evenness, read.input_weights) == (0, [])
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -360,7 +361,7 @@ def test_the_default_recipe_refines_as_the_estimator_does_by_default():
     theirs = Refinement().get_params()
     assert Warps(**asdict(recipe.warps)) == Warps(*theirs.pop("warps")) == Warps()
     del theirs["image_shape"]  # the data's
-    for name in ("epochs", "n_walk_steps"):
+    for name in ("epochs", "input_weights", "n_walk_steps"):
         theirs[name] = list(theirs[name])
     assert asdict(recipe.refinement) == theirs
     assert recipe.mixture.covariance_type == "diag"

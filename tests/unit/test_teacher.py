@@ -2,11 +2,20 @@
 
 import numpy as np
 import pytest
+from jax.random import key
+from scipy.spatial.distance import pdist
 
 from latentmix.estimators import GaussianMixture, Refinement
 from latentmix.estimators.labels import known_labels
-from latentmix.estimators.teacher import by_class, groups_of, importance_of, targets_of
+from latentmix.estimators.teacher import (
+    by_class,
+    groups_of,
+    importance_of,
+    principal_inputs,
+    targets_of,
+)
 from latentmix.kernels.diffusion import neighbour_graph, spread_labels
+from latentmix.models.vae import Architecture, Network
 
 
 def places(n_each, centres, seed=0, width=0.3):
@@ -142,3 +151,33 @@ def test_components_that_the_graph_speaks_against_are_given_up():
     grouped = groups_of(x.astype(np.float32), how, GaussianMixture(4), 0, before=before)
     pairs = set(zip(grouped.groups.tolist(), which.tolist(), strict=True))
     assert len(pairs) == 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_neighbours_in_input_space_outvote_latents_by_their_weight(seed):
+    """A fifth of the rows of one kind: latents of theirs lie nearer to the other kind."""
+    random, kinds = np.random.RandomState(seed), np.repeat([0, 1], 100)
+    odd = np.arange(200) < 20
+    latents = random.randn(200, 2)
+    latents[:, 0] += np.where(odd, 4.5, 7.0 * kinds)
+    inputs = random.randn(200, 5) + 9.0 * kinds[:, None]
+
+    def alike(weight):
+        how = Refinement(n_neighbors=8, input_weights=(weight,))
+        where = inputs.__getitem__ if weight else None
+        found = groups_of(latents, how, GaussianMixture(2), 0, inputs=where).groups
+        return np.mean(found[odd] == np.bincount(found[20:100]).argmax())
+
+    assert alike(0.0) < 0.5
+    assert alike(2.0) > 0.95
+
+
+def test_principal_inputs_keep_the_distances_of_what_the_encoder_is_given():
+    X = np.random.RandomState(0).randint(0, 256, (300, 60)).astype(np.uint8)
+    X[:, 40:] = X[:, :20]  # 40 directions
+    network = Network(Architecture(60, (8,), 2, "linear", "bernoulli"), np.zeros(60), key(0))
+    numbers = np.arange(5, 300, 7)
+    along = principal_inputs(network, X, numbers, 0)
+    assert along.shape == (len(numbers), min(50, len(numbers)))
+    np.testing.assert_allclose(pdist(along), pdist(X[numbers] / 255), rtol=1e-4)
+    np.testing.assert_array_equal(along, principal_inputs(network, X, numbers, 0))

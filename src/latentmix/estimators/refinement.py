@@ -45,6 +45,11 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         mixture fitted to the latents by EM.
     n_neighbors : int, default=15
         Neighbours of each row in the graph.
+    input_weights : sequence of float, default=()
+        Weights that are tried of neighbours in input space, along 50 principal components, beside
+        those of the latents in the first round's graph, which is of a network that has seen no
+        group yet. The groups that both graphs together speak for are taken. (0, 0.3, 3) are good
+        ones; without any, input space is not looked at.
     n_walk_steps : sequence of int, default=(20, 5)
         Steps of the random walks on it that are tried: more of them see larger structure. The
         groups of largest modularity are taken.
@@ -87,6 +92,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         kl_weight: float | None = None,
         groups: str = "graph",
         n_neighbors: int = 15,
+        input_weights: Sequence[float] = (),
         n_walk_steps: Sequence[int] = (20, 5),
         evenness: float = 0.0,
         classifier_rounds: int = 1,
@@ -105,6 +111,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         self.kl_weight = kl_weight
         self.groups = groups
         self.n_neighbors = n_neighbors
+        self.input_weights = input_weights
         self.n_walk_steps = n_walk_steps
         self.evenness = evenness
         self.classifier_rounds = classifier_rounds
@@ -132,6 +139,13 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
             check_number("agreement_weight", self.agreement_weight, least=0)
         for name in ("sharpness_weight", "balance_weight", "evenness"):
             check_number(name, getattr(self, name), least=0)
+        if not isinstance(self.input_weights, list | tuple):
+            raise ParameterError(
+                f"input_weights={self.input_weights!r}. Expected a sequence of weights, such as "
+                "(0, 0.3, 3), or an empty one."
+            )
+        for weight in self.input_weights:
+            check_number("input_weights", weight, least=0)
         if self.kl_weight is not None:
             check_number("kl_weight", self.kl_weight, least=0)
         check_choice("groups", self.groups, GROUPS)

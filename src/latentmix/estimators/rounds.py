@@ -40,6 +40,7 @@ from latentmix.estimators.teacher import (
     importance_of,
     moments_of,
     overruled,
+    principal_inputs,
     targets_of,
 )
 from latentmix.estimators.vae import VAE, Keeper, nowhere
@@ -201,6 +202,10 @@ def refined(
     rows = vae._prepared(X)
     held_out = around.validation_data
     held_out = None if held_out is None else vae._validated(held_out)
+    group = partial(groups_of, how=how, mixture=mixture, known=known)
+    inputs = None
+    if len(how.input_weights) and before is None:
+        inputs = partial(principal_inputs, vae.network_, rows, seed=seed)
     prior: MixturePrior | None = None
     for number, (graph_seed, training_seed) in enumerate(seeds.tolist(), start=1):
         around.listener(Stage(f"Round {number} of {how.n_rounds}: groups {GROUPS[how.groups]}"))
@@ -215,7 +220,7 @@ def refined(
         targets, mixture_now = _told(
             vae,
             X,
-            partial(groups_of, how=how, mixture=mixture, seed=graph_seed, known=known),
+            partial(group, seed=graph_seed, inputs=inputs if number == 1 else None),
             int(mixture.n_components),
             before if prior is None else prior.most_probable,
             opinion,

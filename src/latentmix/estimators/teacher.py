@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,12 +10,21 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 
+from latentmix.data import Rows, RowView
 from latentmix.estimators.gaussian_mixture import GaussianMixture
 from latentmix.estimators.labels import KnownLabels
 from latentmix.estimators.refinement import Refinement
 from latentmix.kernels.cross_fitting import dealt
-from latentmix.kernels.diffusion import graph_clusters, neighbour_graph, spread_labels
+from latentmix.kernels.diffusion import (
+    clusters_of_two_graphs,
+    graph_clusters,
+    neighbour_graph,
+    spread_labels,
+)
+from latentmix.models import inference
+from latentmix.models.vae import Network
 
 # The share of a row's target that is spread over all components: none begins without a row.
 DOUBT: Final = 0.01
@@ -31,6 +41,10 @@ LABELLED_SHARE: Final = 0.05
 # Parts of the labelled rows that the others judge.
 N_FOLDS: Final = 5
 
+# Near inputs are looked for along so many principal components, learned from so many rows at most.
+INPUT_COMPONENTS: Final = 50
+ROWS_FOR_COMPONENTS: Final = 10_000
+
 
 class Grouped(NamedTuple):
     """Rows that have a group, ascending, which group, and the places of those beyond doubt."""
@@ -46,13 +60,16 @@ def groups_of(
     mixture: GaussianMixture,
     seed: int,
     *,
+    inputs: Callable[[Int[np.ndarray, " M"]], Float[np.ndarray, "M P"]] | None = None,
     before: Int[np.ndarray, " N"] | None = None,
     known: KnownLabels | None = None,
 ) -> Grouped:
     """Return as many groups as the mixture has components, of the rows in the graph.
 
-    Components that rows had `before` are mended along the graph. Where labels are known, rows are
-    put among the components of their classes (:func:`by_class`).
+    Where `inputs` gives places of rows in input space, neighbours there count beside those of the
+    latents, by `how.input_weights`, and there are no components before. Components that rows had
+    `before` are mended along the graph. Where labels are known, rows are put among the components
+    of their classes (:func:`by_class`).
     """
     n_rows, n_components = len(latents), int(mixture.n_components)
     random = np.random.RandomState(seed)
@@ -64,20 +81,35 @@ def groups_of(
         groups = em.fit(latents).predict(latents[chosen])
     else:
         graph = neighbour_graph(z, int(how.n_neighbors))
-        steps = tuple(map(int, how.n_walk_steps))
-        groups = graph_clusters(
-            graph,
-            n_components,
-            int(random.randint(2**31 - 1)),
-            steps,
-            before=None if before is None else before[chosen],
-            evenness=float(how.evenness),
-        )
+        walks = (int(random.randint(2**31 - 1)), tuple(map(int, how.n_walk_steps)))
+        evenness = float(how.evenness)
+        if inputs is None:
+            named = None if before is None else before[chosen]
+            groups = graph_clusters(graph, n_components, *walks, named, evenness)
+        else:
+            graphs = graph, neighbour_graph(inputs(chosen), int(how.n_neighbors))
+            weights = tuple(map(float, how.input_weights))
+            groups = clusters_of_two_graphs(graphs, weights, n_components, *walks, evenness)
     at = np.empty(0, np.int64)
     if known is not None:
         at = np.searchsorted(chosen, known.rows)
         groups = by_class(groups, n_components, known._replace(rows=at), graph)
     return Grouped(chosen, groups, at)
+
+
+def principal_inputs(
+    network: Network, rows: Rows, numbers: Int[np.ndarray, " M"], seed: int
+) -> Float[np.ndarray, "M P"]:
+    """Return what the encoder is given of some rows, along its principal components.
+
+    There is memory for that of `ROWS_FOR_COMPONENTS` rows, from which the components are learned.
+    """
+    random = np.random.RandomState(seed)
+    drawn = np.sort(random.permutation(numbers)[:ROWS_FOR_COMPONENTS])
+    learned = inference.encoded(network, RowView(rows, drawn))
+    pca = PCA(min(INPUT_COMPONENTS, *learned.shape), random_state=random).fit(learned)
+    along = inference.encoded(network, RowView(rows, numbers), pca.transform)
+    return along.astype(np.float64)
 
 
 def overruled(grouped: Grouped, proba: Float[np.ndarray, "M K"]) -> Grouped:

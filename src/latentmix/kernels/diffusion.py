@@ -122,6 +122,35 @@ def graph_clusters(
     return anew.clusters if anew.modularity > mended.modularity + CLEARLY else mended.clusters
 
 
+def clusters_of_two_graphs(
+    graphs: tuple[sparse.csr_matrix, sparse.csr_matrix],
+    weights: Sequence[float],
+    n_clusters: int,
+    seed: int,
+    n_steps: Sequence[int] = (20, 5),
+    evenness: float = 0.0,
+) -> Int[np.ndarray, " N"]:
+    """Return the cluster of each row of two neighbour graphs over the same rows.
+
+    The second is added to the first by each of the weights, clusters are found along each sum as
+    `graph_clusters` does, and both graphs together judge them: of those that cut hardly more of the
+    two than the best the most modular are taken, or with `evenness` the most even.
+    """
+    first, second = graphs
+    found = [
+        graph_clusters(
+            sparse.csr_matrix(first + weight * second), n_clusters, seed, n_steps, evenness=evenness
+        )
+        for weight in weights
+    ]
+    both = sparse.csr_matrix(first + second)
+    if len(found) == 1 or not both.nnz:
+        return found[0]
+    if evenness:
+        return _most_even(both, found, n_clusters)
+    return _most_modular(both, found).clusters
+
+
 class Modular(NamedTuple):
     """Clusters (N,) and their modularity."""
 
@@ -157,9 +186,7 @@ def even_groups_along(
         evens = [evened(walk, start, n_clusters, evenness) for start in starts]
         # Of equals the first: clusters that are found again keep their numbers.
         found += [min(evens, key=lambda each: round(each.cost, 9)).groups, free[0]]
-    within = np.asarray([within_and_modularity(graph, each)[0] for each in found])
-    evenest = np.asarray([entropy(each, n_clusters) for each in found])
-    return found[int(np.argmax(np.where(within >= within.max() - CUT_SLACK, evenest, -np.inf)))]
+    return _most_even(graph, found, n_clusters)
 
 
 def coordinates_for(n_clusters: int, each: Sequence[int] = COORDINATES_PER_CLUSTER) -> int:
@@ -180,6 +207,15 @@ def walks_along(
         for steps in n_steps
         for n_coordinates in (per_cluster * n_clusters for per_cluster in each)
     ]
+
+
+def _most_even(
+    graph: sparse.csr_matrix, found: Sequence[np.ndarray], n_clusters: int
+) -> Int[np.ndarray, " N"]:
+    """Return the most even of those that cut hardly more than the best."""
+    within = np.asarray([within_and_modularity(graph, each)[0] for each in found])
+    evenest = np.asarray([entropy(each, n_clusters) for each in found])
+    return found[int(np.argmax(np.where(within >= within.max() - CUT_SLACK, evenest, -np.inf)))]
 
 
 def _most_modular(graph: sparse.csr_matrix, found: Sequence[np.ndarray]) -> Modular:

@@ -29,6 +29,11 @@ def _posterior(network: Network, x: Array) -> Posterior[Array]:
 
 
 @eqx.filter_jit
+def _encoded(network: Network, x: Array) -> Array:
+    return network.likelihood.encoded(prepare(x))
+
+
+@eqx.filter_jit
 def _mean(network: Network, z: Array) -> Array:
     return network.likelihood.mean(network.outputs(z))
 
@@ -134,6 +139,12 @@ def _at_mean(network: Network, x: Array) -> AtMean[Array]:
 def posterior(network: Network, rows: Rows) -> Posterior[np.ndarray]:
     """Return q(z|x) of each row: mean and log-variance, (N, L) each."""
     answer: Posterior[np.ndarray] = map_blocks(_posterior, network, rows)
+    return answer
+
+
+def encoded(network: Network, rows: Rows, function: OfBlock = lambda block: block) -> np.ndarray:
+    """Return what a function of what the encoder is given, (B, E), says of each row, (N, ...)."""
+    answer: np.ndarray = map_blocks(_encoded, network, rows, then=function)
     return answer
 
 

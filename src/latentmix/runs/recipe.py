@@ -98,8 +98,9 @@ class RefinementSection:
     classifier_steps: Count
     max_graph_rows: Annotated[int, Field(ge=100)]
     kl_weight: NotNegative | None = None
-    # Recipes kept before there was one had none.
+    # Recipes kept before there were these had none.
     evenness: NotNegative | Literal["auto"] = 0.0
+    input_weights: list[NotNegative] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, config=_strict)
