@@ -3,9 +3,7 @@
 A recipe, data set, family, likelihood or metric that is added is in the site's next build.
 """
 
-import csv
 import inspect
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from latentmix import metrics
+from latentmix.comparison.table import Spread, read_rows, summarise
 from latentmix.data import dataset_names, describe_dataset
 from latentmix.kernels.families import FAMILIES
 from latentmix.models.likelihoods import LIKELIHOODS
@@ -27,18 +26,18 @@ Table = tuple[Sequence[str], list[Sequence[str]]]
 
 def recipes() -> Table:
     """Return what the committed benchmark says of each recipe on MNIST."""
-    with (RESULTS / "clustering.csv").open(encoding="utf-8") as file:
-        runs = [row for row in csv.DictReader(file) if row["data"] == "mnist"]
+    runs = summarise(read_rows(RESULTS / "clustering.csv"))
+    of_mnist = {one.method: one for one in runs if one.data == "mnist"}
     rows = []
     for name in recipe_names():
-        own = [row for row in runs if row["method"] == name]
         measured = ["not in this table", "", "", ""]
-        if own:
+        if name in of_mnist:
+            scores = of_mnist[name].scores
             measured = [
-                _spread([float(row["accuracy"]) for row in own]),
-                str(len(own)),
-                f"{min(float(row['fit_seconds']) for row in own) / 60:.1f}",
-                f"{max(float(row['peak_memory']) for row in own) / 1e9:.1f}",
+                _spread(scores["accuracy"]),
+                str(of_mnist[name].seeds),
+                f"{scores['fit_seconds'].best / 60:.1f}",
+                f"{scores['peak_memory'].worst / 1e9:.1f}",
             ]
         rows.append([f"`{name}`", load_recipe(name).description, *measured])
     title = ("recipe", "what", "accuracy, MNIST", "seeds", "minutes", "memory, GB")
@@ -92,10 +91,8 @@ def _first_line(documented: object) -> str:
     return first.replace("|", r"\|")
 
 
-def _spread(values: Sequence[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.4f}"
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+def _spread(spread: Spread) -> str:
+    return f"{spread.mean:.4f}" if spread.sd is None else f"{spread.mean:.4f} ± {spread.sd:.4f}"
 
 
 def _markdown(title: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

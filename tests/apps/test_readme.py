@@ -1,18 +1,16 @@
 """What the README says is run: its Python blocks, and that its commands are ours."""
 
-import csv
 import re
-import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latentmix.apps.cli import cli
+from latentmix.comparison.table import read_rows, summarise
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-RESULTS = README.parent / "benchmarks" / "results"
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
@@ -49,31 +47,25 @@ def test_every_link_leads_somewhere(target):
 
 
 def test_the_table_of_methods_is_that_of_the_committed_runs():
-    runs = {}
-    with (RESULTS / "clustering.csv").open(encoding="utf-8") as file:
-        for run in csv.DictReader(file):
-            if run["data"] == "mnist":
-                runs.setdefault(run["method"], []).append(run)
+    runs = summarise(read_rows(README.parent / "benchmarks" / "results" / "clustering.csv"))
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in re.findall(r"^\| \**`.*\|$", TEXT, flags=re.MULTILINE)
     ]
     shown = {re.search(r"`(.+?)`", line[0])[1]: line[1:] for line in lines}
-    assert shown == {name: cells_of(own) for name, own in runs.items() if len(own) > 1}
+    several = [one for one in runs if one.data == "mnist" and one.seeds > 1]
+    assert shown == {one.method: cells_of(one) for one in several}
 
 
-def cells_of(runs):
-    def values(column):
-        return [float(run[column]) for run in runs]
-
-    def spread(column):
-        return f"{statistics.mean(values(column)):.3f} ± {statistics.stdev(values(column)):.3f}"
+def cells_of(summary):
+    def spread(name):
+        return f"{summary.scores[name].mean:.3f} ± {summary.scores[name].sd:.3f}"
 
     return [
-        str(len(runs)),
+        str(summary.seeds),
         spread("accuracy"),
-        f"{min(values('accuracy')):.3f}",
+        f"{summary.scores['accuracy'].worst:.3f}",
         spread("named_accuracy"),
         spread("nmi"),
-        f"{min(values('fit_seconds')) / 60:.1f}",
+        f"{summary.scores['fit_seconds'].best / 60:.1f}",
     ]
