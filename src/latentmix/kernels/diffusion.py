@@ -144,7 +144,7 @@ def clusters_of_two_graphs(
         for weight in weights
     ]
     both = sparse.csr_matrix(first + second)
-    if len(found) == 1 or not both.nnz:
+    if not both.nnz:  # of one row
         return found[0]
     if evenness:
         return _most_even(both, found, n_clusters)
