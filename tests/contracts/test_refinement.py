@@ -195,7 +195,7 @@ def test_tables_of_numbers_are_taken():
     assert model.sample(4).shape == (4, 5)
 
 
-def test_the_first_graph_alone_looks_at_inputs_where_that_is_asked_for(fitted, monkeypatch):
+def test_the_first_graph_alone_looks_at_inputs_unless_it_is_told_not_to(fitted, monkeypatch):
     seen = []
 
     def looked(network, rows, numbers, seed):
@@ -204,12 +204,13 @@ def test_the_first_graph_alone_looks_at_inputs_where_that_is_asked_for(fitted, m
 
     monkeypatch.setattr(rounds, "principal_inputs", looked)
     model, _, X, kinds = fitted
-    same(unfitted().fit(X), model)
+    told_not_to = unfitted(input_weights=()).fit(X)
     assert not seen
-    asked = unfitted(input_weights=(0.3, 3.0)).fit(X)
+    assert adjusted_rand_score(kinds, told_not_to.labels_) > 0.9
+    again = unfitted().fit(X)
+    same(again, model)
     assert seen == [len(X)]
-    assert adjusted_rand_score(kinds, asked.labels_) > 0.9
-    asked.refine(X)
+    again.refine(X)
     assert len(seen) == 1
 
 

@@ -45,11 +45,11 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         mixture fitted to the latents by EM.
     n_neighbors : int, default=15
         Neighbours of each row in the graph.
-    input_weights : sequence of float, default=()
+    input_weights : sequence of float, default=(0.0, 0.3, 3.0)
         Weights that are tried of neighbours in input space, along 50 principal components, beside
         those of the latents in the first round's graph, which is of a network that has seen no
-        group yet. The groups that both graphs together speak for are taken. (0, 0.3, 3) are good
-        ones; without any, input space is not looked at.
+        group yet. The groups that both graphs together speak for are taken. Without any, (), input
+        space is not looked at.
     n_walk_steps : sequence of int, default=(20, 5)
         Steps of the random walks on it that are tried: more of them see larger structure. The
         groups of largest modularity are taken.
@@ -92,7 +92,7 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
         kl_weight: float | None = None,
         groups: str = "graph",
         n_neighbors: int = 15,
-        input_weights: Sequence[float] = (),
+        input_weights: Sequence[float] = (0.0, 0.3, 3.0),
         n_walk_steps: Sequence[int] = (20, 5),
         evenness: float = 0.0,
         classifier_rounds: int = 1,
