@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from jax.random import key
 from scipy.spatial.distance import pdist
+from sklearn.decomposition import PCA
 
-from latentmix.estimators import GaussianMixture, Refinement
+from latentmix.estimators import GaussianMixture, Refinement, teacher
 from latentmix.estimators.labels import known_labels
 from latentmix.estimators.teacher import (
     by_class,
@@ -181,3 +182,14 @@ def test_principal_inputs_keep_the_distances_of_what_the_encoder_is_given():
     assert along.shape == (len(numbers), min(50, len(numbers)))
     np.testing.assert_allclose(pdist(along), pdist(X[numbers] / 255), rtol=1e-4)
     np.testing.assert_array_equal(along, principal_inputs(network, X, numbers, 0))
+
+
+def test_principal_components_of_wide_inputs_are_learned_from_fewer_rows(monkeypatch):
+    X = np.random.RandomState(0).rand(300, 60).astype(np.float32)
+    network = Network(Architecture(60, (8,), 2, "linear", "bernoulli"), np.zeros(60), key(0))
+    seen, fit = [], PCA.fit
+    monkeypatch.setattr(PCA, "fit", lambda self, X: seen.append(len(X)) or fit(self, X))
+    for numbers in (2**26, 60 * 70, 60 * 20):
+        monkeypatch.setattr(teacher, "NUMBERS_FOR_COMPONENTS", numbers)
+        assert principal_inputs(network, X, np.arange(300), 0).shape == (300, 50)
+    assert seen == [300, 70, 50]

@@ -41,9 +41,11 @@ LABELLED_SHARE: Final = 0.05
 # Parts of the labelled rows that the others judge.
 N_FOLDS: Final = 5
 
-# Near inputs are looked for along so many principal components, learned from so many rows at most.
+# Near inputs are looked for along so many principal components, learned from so many rows at most,
+# and of wide ones from fewer: their numbers take 128 MiB, and PCA copies them some times.
 INPUT_COMPONENTS: Final = 50
 ROWS_FOR_COMPONENTS: Final = 10_000
+NUMBERS_FOR_COMPONENTS: Final = 2**25
 
 
 class Grouped(NamedTuple):
@@ -102,10 +104,11 @@ def principal_inputs(
 ) -> Float[np.ndarray, "M P"]:
     """Return what the encoder is given of some rows, along its principal components.
 
-    There is memory for that of `ROWS_FOR_COMPONENTS` rows, from which the components are learned.
+    They are learned from rows drawn at random, all of which are in memory at once.
     """
     random = np.random.RandomState(seed)
-    drawn = np.sort(random.permutation(numbers)[:ROWS_FOR_COMPONENTS])
+    n_drawn = max(INPUT_COMPONENTS, NUMBERS_FOR_COMPONENTS // rows.shape[1])
+    drawn = np.sort(random.permutation(numbers)[: min(n_drawn, ROWS_FOR_COMPONENTS)])
     learned = inference.encoded(network, RowView(rows, drawn))
     pca = PCA(min(INPUT_COMPONENTS, *learned.shape), random_state=random).fit(learned)
     along = inference.encoded(network, RowView(rows, numbers), pca.transform)

@@ -15,6 +15,9 @@ joins two groups and splits a third, and sizes tell it. So of several, those are
 hardly more of the graph than the best of them, and the groups of largest modularity are taken
 (Newman and Girvan 2004).
 
+Where two graphs of the same rows may each know what the other does not, they are added by several
+weights, and both together judge what is found (`clusters_of_two_graphs`).
+
 Where classes are known to be about equally frequent, groups of like size are looked for
 (`kernels.kmeans.even`), and of those that cut hardly more the most even are taken.
 """
