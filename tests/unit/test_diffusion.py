@@ -206,13 +206,13 @@ def test_of_two_graphs_both_judge_what_is_found_along_their_sums(seed, evenness)
     both = graphs[0] + graphs[1]
     judged = [within_and_modularity(both, each) for each in alone]
     best = max(
-        modularity if not evenness else entropy(each, 4)
+        modularity if not evenness else entropy(each)
         for (within, modularity), each in zip(judged, alone, strict=True)
         if within >= max(judged)[0] - CUT_SLACK
     )
     for order in (weights, weights[::-1]):
         found = clusters_of_two_graphs(graphs, order, 4, seed, evenness=evenness)
-        value = entropy(found, 4) if evenness else within_and_modularity(both, found)[1]
+        value = entropy(found) if evenness else within_and_modularity(both, found)[1]
         assert value == pytest.approx(best)
     assert agreement(found, truth) > 0.97
 

@@ -121,7 +121,7 @@ def graph_clusters(
     anew = groups_along(graph, walks, n_clusters, random)
     if before is None:
         return anew.clusters
-    mended = _most_modular(graph, [_mended(walk, before, n_clusters) for walk in walks])
+    mended = _best(graph, [_mended(walk, before, n_clusters) for walk in walks])
     return anew.clusters if anew.modularity > mended.modularity + CLEARLY else mended.clusters
 
 
@@ -149,9 +149,7 @@ def clusters_of_two_graphs(
     both = sparse.csr_matrix(first + second)
     if not both.nnz:  # of one row
         return found[0]
-    if evenness:
-        return _most_even(both, found, n_clusters)
-    return _most_modular(both, found).clusters
+    return _best(both, found, evenness).clusters
 
 
 class Modular(NamedTuple):
@@ -170,7 +168,7 @@ def groups_along(
 ) -> Modular:
     """Return the clusters of a graph along walks on it (`walks_along`)."""
     found = [_by_tightness(walk, n_clusters, n_init, random)[0] for walk in walks]
-    return _most_modular(graph, found)
+    return _best(graph, found)
 
 
 def even_groups_along(
@@ -189,7 +187,7 @@ def even_groups_along(
         evens = [evened(walk, start, n_clusters, evenness) for start in starts]
         # Of equals the first: clusters that are found again keep their numbers.
         found += [min(evens, key=lambda each: round(each.cost, 9)).groups, free[0]]
-    return _most_even(graph, found, n_clusters)
+    return _best(graph, found, evenness).clusters
 
 
 def coordinates_for(n_clusters: int, each: Sequence[int] = COORDINATES_PER_CLUSTER) -> int:
@@ -212,20 +210,11 @@ def walks_along(
     ]
 
 
-def _most_even(
-    graph: sparse.csr_matrix, found: Sequence[np.ndarray], n_clusters: int
-) -> Int[np.ndarray, " N"]:
-    """Return the most even of those that cut hardly more than the best."""
-    within = np.asarray([within_and_modularity(graph, each)[0] for each in found])
-    evenest = np.asarray([entropy(each, n_clusters) for each in found])
-    return found[int(np.argmax(np.where(within >= within.max() - CUT_SLACK, evenest, -np.inf)))]
-
-
-def _most_modular(graph: sparse.csr_matrix, found: Sequence[np.ndarray]) -> Modular:
-    """Return the most modular of those that cut hardly more than the best."""
+def _best(graph: sparse.csr_matrix, found: Sequence[np.ndarray], evenness: float = 0.0) -> Modular:
+    """Return of those that cut hardly more than the best the most modular, or the most even."""
     within, modularities = np.transpose([within_and_modularity(graph, each) for each in found])
-    near = within >= within.max() - CUT_SLACK
-    best = int(np.argmax(np.where(near, modularities, -np.inf)))
+    merits = np.asarray([entropy(each) for each in found]) if evenness else modularities
+    best = int(np.argmax(np.where(within >= within.max() - CUT_SLACK, merits, -np.inf)))
     return Modular(found[best], float(modularities[best]))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 
 
 def contingency_table(
@@ -141,8 +142,7 @@ def _share(count: int, table: np.ndarray) -> float:
 
 def _entropy(shares: np.ndarray) -> float:
     """Return the entropy in nats; 0 log 0 is 0."""
-    positive = shares[shares > 0]
-    return float(-np.sum(positive * np.log(positive)))
+    return float(np.sum(entr(shares)))
 
 
 def _pairs(counts: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import entr
 
 # Rows asked at once would all leave a large group: shares are counted anew after each part of them.
 # Where a pass over them lowers nothing they are asked in so many times as many parts, up to the
@@ -73,11 +74,9 @@ def evened(
     return best
 
 
-def entropy(groups: Int[np.ndarray, " N"], n_groups: int) -> float:
-    """Return the entropy of the groups' sizes, in nats: log(n_groups) if all are equal."""
-    shares = np.bincount(groups, minlength=n_groups) / len(groups)
-    shares = shares[shares > 0]
-    return float(-np.sum(shares * np.log(shares)))
+def entropy(groups: Int[np.ndarray, " N"]) -> float:
+    """Return the entropy of the groups' sizes, in nats: log(K) if there are K of the same."""
+    return float(np.sum(entr(np.bincount(groups) / len(groups))))
 
 
 def _passed(
@@ -101,7 +100,7 @@ def _passed(
 def _judged(x: np.ndarray, groups: np.ndarray, n_groups: int, evenness: float) -> EvenGroups:
     means = _means(x, groups, np.bincount(groups, minlength=n_groups))
     inertia = float(np.mean(np.sum((x - means[groups]) ** 2, axis=1)))
-    return EvenGroups(groups, inertia - evenness * entropy(groups, n_groups))
+    return EvenGroups(groups, inertia - evenness * entropy(groups))
 
 
 def _means(x: np.ndarray, groups: np.ndarray, counts: np.ndarray) -> Float[np.ndarray, "K D"]:
