@@ -217,6 +217,22 @@ def test_of_two_graphs_both_judge_what_is_found_along_their_sums(seed, evenness)
     assert agreement(found, truth) > 0.97
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_clusters_keep_their_numbers_where_rows_differ_by_rounding(seed):
+    """As they do from machine to machine: what is found twice is equal but for a last digit."""
+    random, truth = np.random.RandomState(seed), np.arange(180) % 3
+    views = [6 * np.eye(3)[truth] + random.randn(180, 3) for _ in range(2)]
+
+    def found(views):
+        graphs = tuple(neighbour_graph(view, 15) for view in views)
+        alone = graph_clusters(graphs[0], 3, seed)
+        return alone, clusters_of_two_graphs(graphs, (0.0, 0.3, 3.0), 3, seed)
+
+    rounded = [view + 1e-6 * random.randn(180, 3) for view in views]
+    for as_they_are, as_they_are_there in zip(found(views), found(rounded), strict=True):
+        assert np.mean(as_they_are == as_they_are_there) > 0.95
+
+
 def test_clusters_before_are_gone_on_from_where_evenness_is_asked_for():
     """Clusters that lie apart are found anew; they keep the numbers that they had."""
     random = np.random.RandomState(0)

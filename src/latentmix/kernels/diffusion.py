@@ -214,7 +214,9 @@ def _best(graph: sparse.csr_matrix, found: Sequence[np.ndarray], evenness: float
     """Return of those that cut hardly more than the best the most modular, or the most even."""
     within, modularities = np.transpose([within_and_modularity(graph, each) for each in found])
     merits = np.asarray([entropy(each) for each in found]) if evenness else modularities
-    best = int(np.argmax(np.where(within >= within.max() - CUT_SLACK, merits, -np.inf)))
+    near = within >= within.max() - CUT_SLACK
+    # Of equals the first: found twice, clusters differ in their numbers, and sums by a last digit.
+    best = int(np.argmax(np.where(near, np.round(merits, 9), -np.inf)))
     return Modular(found[best], float(modularities[best]))
 
 
@@ -353,7 +355,8 @@ def _by_tightness(
             chosen = kmeans.plus_plus(random, points, weights, n_clusters, crew)
             each = kmeans.lloyd(points, weights, points[chosen], crew)
             found.append((kmeans.inertia(points, weights, each, crew), each.components))
-    found.sort(key=lambda pair: pair[0])
+    # Of equals the first, as above.
+    found.sort(key=lambda pair: round(pair[0] / len(points), 9))
     return [components.astype(np.int64) for _, components in found]
 
 
