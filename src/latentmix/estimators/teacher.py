@@ -107,8 +107,9 @@ def principal_inputs(
     They are learned from rows drawn at random, all of which are in memory at once.
     """
     random = np.random.RandomState(seed)
-    n_drawn = max(INPUT_COMPONENTS, NUMBERS_FOR_COMPONENTS // rows.shape[1])
-    drawn = np.sort(random.permutation(numbers)[: min(n_drawn, ROWS_FOR_COMPONENTS)])
+    n_in_memory = NUMBERS_FOR_COMPONENTS // rows.shape[1]
+    n_drawn = int(np.clip(n_in_memory, INPUT_COMPONENTS, ROWS_FOR_COMPONENTS))
+    drawn = np.sort(random.permutation(numbers)[:n_drawn])
     learned = inference.encoded(network, RowView(rows, drawn))
     pca = PCA(min(INPUT_COMPONENTS, *learned.shape), random_state=random).fit(learned)
     along = inference.encoded(network, RowView(rows, numbers), pca.transform)

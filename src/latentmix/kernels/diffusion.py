@@ -62,6 +62,10 @@ CUT_SLACK: Final = 0.02
 # graphs drawn anew differ by a tenth of it, and chance would choose.
 CLEARLY: Final = 0.01
 
+# Merits are compared to so many digits, and of equals the first is taken: clusters that are found
+# again differ in their numbers, and sums over them by a last digit.
+DIGITS: Final = 9
+
 # Of so few rows all eigenvectors are found at once, which takes a moment and always ends.
 ROWS_WITHOUT_LANCZOS: Final = 1000
 
@@ -185,8 +189,7 @@ def even_groups_along(
         free = _by_tightness(walk, n_clusters, STARTS, random)
         starts = free if before is None else [before, *free]
         evens = [evened(walk, start, n_clusters, evenness) for start in starts]
-        # Of equals the first: clusters that are found again keep their numbers.
-        found += [min(evens, key=lambda each: round(each.cost, 9)).groups, free[0]]
+        found += [min(evens, key=lambda each: round(each.cost, DIGITS)).groups, free[0]]
     return _best(graph, found, evenness).clusters
 
 
@@ -215,8 +218,7 @@ def _best(graph: sparse.csr_matrix, found: Sequence[np.ndarray], evenness: float
     within, modularities = np.transpose([within_and_modularity(graph, each) for each in found])
     merits = np.asarray([entropy(each) for each in found]) if evenness else modularities
     near = within >= within.max() - CUT_SLACK
-    # Of equals the first: found twice, clusters differ in their numbers, and sums by a last digit.
-    best = int(np.argmax(np.where(near, np.round(merits, 9), -np.inf)))
+    best = int(np.argmax(np.where(near, np.round(merits, DIGITS), -np.inf)))
     return Modular(found[best], float(modularities[best]))
 
 
@@ -355,8 +357,7 @@ def _by_tightness(
             chosen = kmeans.plus_plus(random, points, weights, n_clusters, crew)
             each = kmeans.lloyd(points, weights, points[chosen], crew)
             found.append((kmeans.inertia(points, weights, each, crew), each.components))
-    # Of equals the first, as above.
-    found.sort(key=lambda pair: round(pair[0] / len(points), 9))
+    found.sort(key=lambda pair: round(pair[0] / len(points), DIGITS))
     return [components.astype(np.int64) for _, components in found]
 
 
