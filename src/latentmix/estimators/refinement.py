@@ -48,8 +48,9 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
     input_weights : sequence of float, default=(0.0, 0.3, 3.0)
         Weights that are tried of neighbours in input space, along 50 principal components, beside
         those of the latents in the first round's graph, which is of a network that has seen no
-        group yet. The groups that both graphs together speak for are taken. Without any, (), input
-        space is not looked at.
+        group yet. The groups that both graphs together speak for are taken. Where rows are no more
+        numbers than the latents, those in input space count alone. Without any, (), input space is
+        not looked at.
     n_walk_steps : sequence of int, default=(20, 5)
         Steps of the random walks on it that are tried: more of them see larger structure. The
         groups of largest modularity are taken.

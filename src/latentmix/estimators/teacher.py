@@ -69,9 +69,10 @@ def groups_of(
     """Return as many groups as the mixture has components, of the rows in the graph.
 
     Where `inputs` gives places of rows in input space, neighbours there count beside those of the
-    latents, by `how.input_weights`, and there are no components before. Components that rows had
-    `before` are mended along the graph. Where labels are known, rows are put among the components
-    of their classes (:func:`by_class`).
+    latents, by `how.input_weights`, and there are no components before. They count alone where they
+    are no more numbers than the latents: a network that has room for all of a row may weigh its
+    noise like the rest. Components that rows had `before` are mended along the graph. Where labels
+    are known, rows are put among the components of their classes (:func:`by_class`).
     """
     n_rows, n_components = len(latents), int(mixture.n_components)
     random = np.random.RandomState(seed)
@@ -82,14 +83,17 @@ def groups_of(
         em = clone(mixture).set_params(random_state=seed)
         groups = em.fit(latents).predict(latents[chosen])
     else:
+        x = None if inputs is None else inputs(chosen)
+        if x is not None and x.shape[1] <= min(z.shape[1], INPUT_COMPONENTS - 1):
+            z, x = x, None
         graph = neighbour_graph(z, int(how.n_neighbors))
         walks = (int(random.randint(2**31 - 1)), tuple(map(int, how.n_walk_steps)))
         evenness = float(how.evenness)
-        if inputs is None:
+        if x is None:
             named = None if before is None else before[chosen]
             groups = graph_clusters(graph, n_components, *walks, named, evenness)
         else:
-            graphs = graph, neighbour_graph(inputs(chosen), int(how.n_neighbors))
+            graphs = graph, neighbour_graph(x, int(how.n_neighbors))
             weights = tuple(map(float, how.input_weights))
             groups = clusters_of_two_graphs(graphs, weights, n_components, *walks, evenness)
     at = np.empty(0, np.int64)
