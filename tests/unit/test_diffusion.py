@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.optimize import brentq
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
@@ -140,6 +141,7 @@ def test_modularity_is_weight_within_groups_beyond_that_of_chance():
     found = within_and_modularity(graph, groups)
     assert found == pytest.approx((np.sum(weights * same) / total, expected))
     assert within_and_modularity(graph, np.zeros(60, int)) == pytest.approx((1, 0))
+    assert within_and_modularity(sparse.csr_matrix((3, 3)), np.arange(3)) == (0, 0)
 
 
 def test_of_several_walks_the_groups_of_largest_modularity_are_taken():

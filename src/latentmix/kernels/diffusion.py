@@ -150,10 +150,7 @@ def clusters_of_two_graphs(
         )
         for weight in weights
     ]
-    both = sparse.csr_matrix(first + second)
-    if not both.nnz:  # of one row
-        return found[0]
-    return _best(both, found, evenness).clusters
+    return _best(sparse.csr_matrix(first + second), found, evenness).clusters
 
 
 class Modular(NamedTuple):
@@ -230,10 +227,10 @@ def within_and_modularity(
     sum_k w_k / w and sum_k (w_k / w - (d_k / w)^2), with w the weight of all edges, each counted at
     both its ends, w_k that of the edges within group k, and d_k that of the edges with an end
     there. The second, modularity, is 0 for one group; many, even, and with few edges between them
-    come near 1.
+    come near 1. Without an edge, as among one row, both are 0.
     """
     member = sparse.csr_matrix((np.ones(len(groups)), (np.arange(len(groups)), groups)))
-    between = (member.T @ graph @ member).toarray() / graph.sum()
+    between = (member.T @ graph @ member).toarray() / max(graph.sum(), np.finfo(float).tiny)
     within = float(np.trace(between))
     return within, within - float(np.sum(between.sum(axis=0) ** 2))
 
