@@ -84,6 +84,7 @@ def groups_of(
         groups = em.fit(latents).predict(latents[chosen])
     else:
         x = None if inputs is None else inputs(chosen)
+        # Fewer components than there may be are all that a row has.
         if x is not None and x.shape[1] <= min(z.shape[1], INPUT_COMPONENTS - 1):
             z, x = x, None
         graph = neighbour_graph(z, int(how.n_neighbors))
