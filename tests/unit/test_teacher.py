@@ -173,28 +173,20 @@ def test_neighbours_in_input_space_outvote_latents_by_their_weight(seed):
     assert alike(2.0) > 0.95
 
 
-@pytest.mark.parametrize(("n_columns", "heard"), [(2, True), (3, True), (4, False), (60, False)])
-def test_rows_of_no_more_numbers_than_latents_are_looked_at_alone(n_columns, heard):
-    """Latents of three numbers, of groups that lie otherwise: they are of noise."""
+@pytest.mark.parametrize(
+    ("n_columns", "n_latents", "heard"),
+    [(2, 3, True), (3, 3, True), (4, 3, False), (60, 3, False), (50, 60, False)],
+)
+def test_rows_of_no_more_numbers_than_latents_are_looked_at_alone(n_columns, n_latents, heard):
+    """Latents have groups that are noise. Fifty components may be of any number of columns."""
     random = np.random.RandomState(0)
     kinds, noise = np.repeat([0, 1], 100), random.permutation(np.repeat([0, 1], 100))
-    latents = random.randn(200, 3) + 9.0 * noise[:, None]
+    latents = random.randn(200, n_latents) + 9.0 * noise[:, None]
     inputs = random.randn(200, n_columns) + 9.0 * kinds[:, None]
     how = Refinement(n_neighbors=8, input_weights=(0.1,))
     groups = groups_of(latents, how, GaussianMixture(2), 0, inputs=inputs.__getitem__).groups
     told = kinds if heard else noise
     assert max(np.mean(groups == told), np.mean(groups != told)) == 1
-
-
-def test_rows_of_many_numbers_are_never_all_of_their_components():
-    """Fifty components may be of any number of columns, fewer than the latents or not."""
-    random = np.random.RandomState(0)
-    kinds, noise = np.repeat([0, 1], 100), random.permutation(np.repeat([0, 1], 100))
-    latents = random.randn(200, 60) + 9.0 * noise[:, None]
-    inputs = random.randn(200, 50) + 9.0 * kinds[:, None]
-    how = Refinement(n_neighbors=8, input_weights=(0.1,))
-    groups = groups_of(latents, how, GaussianMixture(2), 0, inputs=inputs.__getitem__).groups
-    assert max(np.mean(groups == noise), np.mean(groups != noise)) == 1
 
 
 def test_principal_inputs_keep_the_distances_of_what_the_encoder_is_given():
