@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import equinox as eqx
@@ -111,6 +111,14 @@ class Batch(NamedTuple):
     known_groups: Int[Array, " M"]
 
 
+class Shown(NamedTuple):
+    """A batch's images under gentle and under wide warps, and known ones under wide warps."""
+
+    gentle: Float[Array, "B D"]
+    wide: Float[Array, "B D"]
+    known: Float[Array, "M D"]
+
+
 def second_opinion(
     rows: Rows,
     groups: Int[np.ndarray, " N"],
@@ -149,9 +157,12 @@ def second_opinion(
             replicas.rows(rows, shown),
             replicas.rows(groups, shown),
         )
-        at = replicas.everywhere((jax.random.fold_in(key, step), jnp.asarray(step)))
+        believing = step < BELIEVING * lessons.n_steps
         with all_there():
-            learned = _step(replicas.alike)(lessons, learned, batch, at)
+            shown_key = replicas.everywhere(jax.random.fold_in(key, step))
+            images = _shown(lessons, batch, shown_key)
+            believed = None if believing else _believed(learned[0], images.gentle, batch.groups)
+            learned = _step(replicas.alike)(lessons, learned, images, batch, believed)
         done = step + 1
         if done % STEPS_TOLD == 0 or done == lessons.n_steps:
             stop = False
@@ -170,52 +181,69 @@ def _adam(lessons: Lessons) -> optax.GradientTransformation:
     return optax.chain(scale_by_adam(), optax.scale_by_learning_rate(rate))
 
 
+@partial(jax.jit, static_argnums=0)
+def _shown(lessons: Lessons, batch: Batch, key: Array) -> Shown:
+    """Warp a batch's images."""
+
+    def shown(rows: Array, factor: float, key: Array) -> Array:
+        if not len(rows):
+            return prepare(rows)
+        amounts = jax.random.uniform(key, (len(rows), N_AMOUNTS), jnp.float32, -1, 1)
+        return warped(prepare(rows), amounts, lessons.times(factor), lessons.image_shape)
+
+    keys = jax.random.split(key, 3)
+    return Shown(
+        shown(batch.rows, GENTLE, keys[0]),
+        shown(batch.rows, WIDE, keys[1]),
+        shown(batch.known_rows, WIDE, keys[2]),
+    )
+
+
+@jax.jit
+def _believed(
+    classifier: Classifier, x: Float[Array, "B D"], groups: Int[Array, " B"]
+) -> Bool[Array, " B"]:
+    """Return which rows' groups it answers so itself."""
+    return _agrees(jnp.exp(classifier(x)), groups)
+
+
 @cache
 def _step(alike: NamedSharding | None) -> Callable[..., Learned]:
     """Return a step compiled, for all devices that hold the classifier alike.
 
-    One step a call: within a loop, XLA for processors takes a convolution's derivatives ten times
-    as slowly.
+    One step a call, of images that are warped already: XLA for processors takes ten times as long
+    over a convolution's derivatives within a loop, and half as long again beside warps.
     """
     return jax.jit(_stepped, static_argnums=0, donate_argnums=1, out_shardings=alike)
 
 
-def _stepped(lessons: Lessons, learned: Learned, batch: Batch, at: tuple[Array, Array]) -> Learned:
-    """Take the step whose key and number are given."""
-    (classifier, state), (key, step) = learned, at
+def _stepped(
+    lessons: Lessons,
+    learned: Learned,
+    images: Shown,
+    batch: Batch,
+    believed: Bool[Array, " B"] | None,
+) -> Learned:
+    """Take a step with the rows that are believed; None: with all of them."""
+    classifier, state = learned
     parameters, rest = eqx.partition(classifier, eqx.is_inexact_array)
 
     def loss(parameters: Classifier) -> Array:
-        believing = step < BELIEVING * lessons.n_steps
-        return _loss(eqx.combine(parameters, rest), lessons, batch, key, believing)
+        """Return the mean cross entropy of believed rows, and that of known ones, in nats."""
+        classifier = eqx.combine(parameters, rest)
+
+        def losses(x: Array, groups: Array) -> Array:
+            targets = jax.nn.one_hot(groups, lessons.n_groups)
+            return consistency.cross_entropy(targets, classifier(x))
+
+        of_rows = losses(images.wide, batch.groups)
+        total = jnp.mean(of_rows if believed is None else believed * of_rows)
+        if len(images.known):
+            total += jnp.mean(losses(images.known, batch.known_groups))
+        return total
 
     updates, state = _adam(lessons).update(jax.grad(loss)(parameters), state)
     return eqx.combine(optax.apply_updates(parameters, updates), rest), state
-
-
-def _loss(
-    classifier: Classifier, lessons: Lessons, batch: Batch, key: Array, believing: Array
-) -> Float[Array, ""]:
-    """Return the mean cross entropy of rows that it believes, and that of known ones, in nats."""
-
-    def shown(x: Array, factor: float, key: Array) -> Array:
-        amounts = jax.random.uniform(key, (len(x), N_AMOUNTS), jnp.float32, -1, 1)
-        return warped(x, amounts, lessons.times(factor), lessons.image_shape)
-
-    keys = jax.random.split(key, 3)
-    x = prepare(jnp.asarray(batch.rows))
-    own = jax.lax.stop_gradient(classifier(shown(x, GENTLE, keys[0])))
-    believed = believing | _agrees(jnp.exp(own), jnp.asarray(batch.groups))
-
-    def losses(x: Array, groups: Array, key: Array) -> Array:
-        targets = jax.nn.one_hot(groups, lessons.n_groups)
-        return consistency.cross_entropy(targets, classifier(shown(x, WIDE, key)))
-
-    loss = jnp.mean(believed * losses(x, jnp.asarray(batch.groups), keys[1]))
-    if len(batch.known_rows):
-        known_x = prepare(jnp.asarray(batch.known_rows))
-        loss += jnp.mean(losses(known_x, jnp.asarray(batch.known_groups), keys[2]))
-    return loss
 
 
 def _agrees(proba: Float[Array, "B K"], groups: Int[Array, " B"]) -> Bool[Array, " B"]:
