@@ -78,7 +78,10 @@ def with_copies(tmp_path, moments):
 @pytest.mark.parametrize(
     ("moment", "last"),
     [
-        (in_training, r"epoch 3/30: objective \d+\.\d\d nats; [\d,]+ rows/s; \d+ s left$"),
+        (
+            in_training,
+            r"epoch 3/30: objective \d+\.\d\d nats; [\d,]+ rows/s; \d+ s of training left$",
+        ),
         (in_em, r"EM with 3 components, iteration 2: -?\d+\.\d{4} nats a row"),
         (at_scoring, r"At work; last heard of 0 s ago"),
     ],
@@ -127,6 +130,15 @@ def test_a_second_opinion_is_seen_while_it_is_formed(
         assert re.search(r"second opinion: .*/40 ", err)
     else:
         assert re.search(line, out)
+
+
+def test_an_epoch_says_how_much_training_is_left_whatever_else_took_time(capsys):
+    epoch = EpochEnd(
+        epoch=4, n_epochs=10, train=Averages(9.0, 1.0, 10.0), validation=None, seconds=8
+    )
+    with progress.progress() as shown:
+        shown(epoch)
+    assert capsys.readouterr().out.endswith("; 12 s of training left\n")
 
 
 def test_a_finished_run_is_told_with_its_summary_and_keeps_no_log(finished, looked):

@@ -43,7 +43,6 @@ class _Lines:
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
-        self._begun: tuple[int, float] | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stage):
@@ -51,12 +50,10 @@ class _Lines:
             print(event.message, flush=True)
         elif isinstance(event, Warned):
             print(f"Warning: {event.message}", flush=True)
-        elif isinstance(event, Steps) and self._begun is None:
-            # A training that goes on where it stopped has no time left behind it here.
-            self._begun = (event.epoch - 1, time.monotonic())
         elif isinstance(event, EpochEnd):
-            print(f"epoch {event.epoch}/{event.n_epochs}: {epoch_text(event)}{self._left(event)}")
-            sys.stdout.flush()
+            left = event.seconds / event.epoch * (event.n_epochs - event.epoch)
+            text = f"epoch {event.epoch}/{event.n_epochs}: {epoch_text(event)}"
+            print(f"{text}; {left:.0f} s of training left", flush=True)
         elif isinstance(event, EmIteration) and self._is_due():
             print(em_text(event), flush=True)
         elif isinstance(event, ClassifierSteps) and self._is_due():
@@ -67,14 +64,6 @@ class _Lines:
         due = now - self._said_at > SECONDS_PER_LINE
         self._said_at = now if due else self._said_at
         return due
-
-    def _left(self, event: EpochEnd) -> str:
-        """Return the time the epochs to come will take, if they take what those here took."""
-        if self._begun is None:
-            return ""
-        first, began = self._begun
-        an_epoch = (time.monotonic() - began) / max(1, event.epoch - first)
-        return f"; {an_epoch * (event.n_epochs - event.epoch):.0f} s left"
 
 
 class _Bar:

@@ -121,7 +121,7 @@ class _Watched:
         speed = self.followed.epochs_a_second
         if speed is None:
             return []
-        left = f"{(now.n_epochs - _epochs_done(now)) / speed:.0f} s left"
+        left = f"{(now.n_epochs - _epochs_done(now)) / speed:.0f} s of training left"
         return [f"{speed * self.followed.n_rows:,.0f} rows/s", *([left] if now.n_epochs else [])]
 
     def _cut_off(self) -> str:
