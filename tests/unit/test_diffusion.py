@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import brentq
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from latentmix.kernels.diffusion import (
@@ -101,6 +102,19 @@ def test_more_groups_apart_than_lanczos_is_asked_for_come_to_an_end():
     x = 50 * np.eye(60)[np.arange(1500) % 60] + random.randn(1500, 60)
     found = diffusion_clusters(x, 5, 0)
     assert set(found) == set(range(5))
+
+
+def test_groups_apart_are_all_told_where_each_is_slow_to_mix():
+    """Five arcs: what is not found at first is hardly larger than the smallest that is."""
+    random = np.random.RandomState(0)
+    arcs = []
+    for number in range(5):
+        turn = random.uniform(0, np.pi, 1500)
+        arc = np.column_stack([np.cos(turn) + 10 * number, np.sin(turn)])
+        arcs.append(arc + random.normal(0, 0.05, arc.shape))
+    graph = neighbour_graph(np.vstack(arcs), 15)
+    values, _ = slowest_ways(graph, 20, np.random.RandomState(0))
+    assert np.sum(values > 1 - 1e-5) == connected_components(graph)[0] == 5
 
 
 def test_what_lanczos_has_found_in_time_is_taken(monkeypatch):

@@ -73,9 +73,9 @@ ROWS_WITHOUT_LANCZOS: Final = 1000
 VECTORS_TO_ASK_FOR: Final = 4
 
 # Lanczos' relative tolerance: k-means does not see the digits beyond. Whether any vector was missed
-# shows long before that.
+# shows before that, where the smallest eigenvalue found is further from 1, the largest there is.
 EIGENVALUE_TOLERANCE: Final = 1e-4
-GLANCE_TOLERANCE: Final = 1e-2
+GLANCE: Final = 0.2
 
 # Eigenvalues, ascending, and eigenvectors: (C,) and (N, C).
 Ways = tuple[Float[np.ndarray, " C"], Float[np.ndarray, "N C"]]
@@ -307,8 +307,11 @@ def _leading(
 
         rest = LinearOperator(matrix.shape, matvec=without, dtype=np.float64)
         start = np.random.RandomState(len(start)).permutation(start)
-        least = values[0] + EIGENVALUE_TOLERANCE if len(values) == n_vectors else -np.inf
-        for tolerance in (GLANCE_TOLERANCE, EIGENVALUE_TOLERANCE):
+        least, glance = -np.inf, EIGENVALUE_TOLERANCE
+        if len(values) == n_vectors:
+            least = values[0] + EIGENVALUE_TOLERANCE
+            glance = max(GLANCE * (1 - values[0]), EIGENVALUE_TOLERANCE)
+        for tolerance in (glance, EIGENVALUE_TOLERANCE):
             n_more = min(n_vectors, VECTORS_TO_ASK_FOR)
             more, theirs = _lanczos(rest, n_more, start, tolerance)
             larger = more > least
