@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from latentmix.apps import progress, watch
 from latentmix.apps.cli import cli, guarded
 from latentmix.errors import WriteError
 from latentmix.runs import event_log
-from latentmix.runs.event_log import EVENTS, EventLog, LogReader
+from latentmix.runs.event_log import EVENTS, EventLog, Followed, LogReader
 from latentmix.training.events import (
     Averages,
     ClassifierSteps,
@@ -138,7 +139,11 @@ def test_an_epoch_says_how_much_training_is_left_whatever_else_took_time(capsys)
     )
     with progress.progress() as shown:
         shown(epoch)
-    assert capsys.readouterr().out.endswith("; 12 s of training left\n")
+        shown(Stage("A second opinion on the groups"))
+        shown(replace(epoch, epoch=5, seconds=11))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("; 12 s of training left")
+    assert said[2].endswith("; 15 s of training left")
 
 
 def test_a_finished_run_is_told_with_its_summary_and_keeps_no_log(finished, looked):
@@ -304,6 +309,23 @@ def log_of(path, *events):
         for event in events:
             log(event)
     return log
+
+
+@pytest.mark.parametrize(
+    "pause", [Stage("Round 2 of 5: groups along a graph"), ClassifierSteps(20, 40, 1.0)]
+)
+def test_what_is_no_training_does_not_slow_the_training_that_comes_after_it(pause):
+    followed = Followed()
+
+    def speed_after(*events):
+        for at, event in enumerate(events):
+            record = {"at": at, "event": type(event).__name__, **asdict(event)}
+            followed.hear(json.dumps(record).encode())
+        return followed.epochs_a_second
+
+    steps = [Steps(epoch, 30, 1, 2, 5.0, 1.0) for epoch in range(1, 4)]
+    assert speed_after(*steps) == 1.0
+    assert speed_after(*steps, pause, Steps(4, 30, 1, 2, 5.0, 1.0)) is None
 
 
 def test_passing_events_are_written_now_and_then_and_others_always(tmp_path, monkeypatch):

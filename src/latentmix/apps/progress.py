@@ -43,6 +43,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
+        self._first: EpochEnd | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stage):
@@ -51,9 +52,8 @@ class _Lines:
         elif isinstance(event, Warned):
             print(f"Warning: {event.message}", flush=True)
         elif isinstance(event, EpochEnd):
-            left = event.seconds / event.epoch * (event.n_epochs - event.epoch)
             text = f"epoch {event.epoch}/{event.n_epochs}: {epoch_text(event)}"
-            print(f"{text}; {left:.0f} s of training left", flush=True)
+            print(f"{text}; {self._left(event):.0f} s of training left", flush=True)
         elif isinstance(event, EmIteration) and self._is_due():
             print(em_text(event), flush=True)
         elif isinstance(event, ClassifierSteps) and self._is_due():
@@ -64,6 +64,16 @@ class _Lines:
         due = now - self._said_at > SECONDS_PER_LINE
         self._said_at = now if due else self._said_at
         return due
+
+    def _left(self, event: EpochEnd) -> float:
+        """Return the seconds that the epochs to come will take if they take what those here did."""
+        seconds, epochs = event.seconds, event.epoch
+        if self._first is None or event.epoch <= self._first.epoch:
+            self._first = event
+        else:
+            # A training that goes on where it stopped may have begun on a slower machine.
+            seconds, epochs = seconds - self._first.seconds, epochs - self._first.epoch
+        return seconds / epochs * (event.n_epochs - event.epoch)
 
 
 class _Bar:

@@ -172,6 +172,8 @@ class Followed:
             self.ended, self.error = True, record["error"]
         elif name == "Stage":
             self.told.append((None, Stage(**record).message))
+            # Of a time in which no epoch passes there is no speed.
+            self._places.clear()
         elif name == "Warned":
             self.told.append((None, f"Warning: {Warned(**record).message}"))
         elif name == "EpochEnd":
@@ -185,7 +187,6 @@ class Followed:
             self.now = EmIteration(**record)
         elif name == "ClassifierSteps":
             self.now = ClassifierSteps(**record)
-            # Of a time in which no epoch passes there is no speed.
             self._places.clear()
 
     def _take_epoch(self, event: EpochEnd, at: float) -> None:

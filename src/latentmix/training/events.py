@@ -26,7 +26,8 @@ class Warned:
 class Steps:
     """A compiled call of training steps has ended: `step` of `n_steps` in this epoch.
 
-    `objective` is the epoch's mean so far, in nats; `seconds` is the time since training began.
+    `objective` is the epoch's mean so far, in nats; `seconds` is the time that its and all earlier
+    steps took, waits for their rows among it, pauses between steps not.
     """
 
     epoch: int
@@ -69,7 +70,7 @@ class Components:
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """An epoch has ended; epochs count from 1, `seconds` since training began."""
+    """An epoch has ended; epochs count from 1, `seconds` as for `Steps`."""
 
     epoch: int
     n_epochs: int

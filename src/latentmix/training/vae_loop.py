@@ -239,16 +239,17 @@ def _call(training: Training, feed: Feed, pace: _Pace) -> None:
     stop = int(of_first(np.int64(stop)))
     before = training.epoch * rule.steps_per_epoch + first
     span = np.asarray([step - first, stop - first, before], np.int32)
-    shard = feed.at(training.epoch, step)
     began = time.perf_counter()
+    shard = feed.at(training.epoch, step)
+    fed = time.perf_counter()
     with all_there():
         state = advance((shard, span), rule, replicas.everywhere(training.state), replicas.alike)
         # JAX leaves this function untyped.
         jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     training.state, training.step = replicas.here(state), stop
-    took = time.perf_counter() - began
-    pace.learn(took)
-    training.seconds += took
+    ended = time.perf_counter()
+    pace.learn(ended - fed)
+    training.seconds += ended - began
 
 
 def _progress(training: Training) -> Steps:
