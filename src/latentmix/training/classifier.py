@@ -111,7 +111,7 @@ class Batch(NamedTuple):
     known_groups: Int[Array, " M"]
 
 
-class Shown(NamedTuple):
+class Images(NamedTuple):
     """A batch's images under gentle and under wide warps, and known ones under wide warps."""
 
     gentle: Float[Array, "B D"]
@@ -158,9 +158,9 @@ def second_opinion(
             replicas.rows(groups, shown),
         )
         believing = step < BELIEVING * lessons.n_steps
+        warp_key = replicas.everywhere(jax.random.fold_in(key, step))
         with all_there():
-            shown_key = replicas.everywhere(jax.random.fold_in(key, step))
-            images = _shown(lessons, batch, shown_key)
+            images = _images(lessons, batch, warp_key)
             believed = None if believing else _believed(learned[0], images.gentle, batch.groups)
             learned = _step(replicas.alike)(lessons, learned, images, batch, believed)
         done = step + 1
@@ -182,7 +182,7 @@ def _adam(lessons: Lessons) -> optax.GradientTransformation:
 
 
 @partial(jax.jit, static_argnums=0)
-def _shown(lessons: Lessons, batch: Batch, key: Array) -> Shown:
+def _images(lessons: Lessons, batch: Batch, key: Array) -> Images:
     """Warp a batch's images."""
 
     def shown(rows: Array, factor: float, key: Array) -> Array:
@@ -192,7 +192,7 @@ def _shown(lessons: Lessons, batch: Batch, key: Array) -> Shown:
         return warped(prepare(rows), amounts, lessons.times(factor), lessons.image_shape)
 
     keys = jax.random.split(key, 3)
-    return Shown(
+    return Images(
         shown(batch.rows, GENTLE, keys[0]),
         shown(batch.rows, WIDE, keys[1]),
         shown(batch.known_rows, WIDE, keys[2]),
@@ -220,7 +220,7 @@ def _step(alike: NamedSharding | None) -> Callable[..., Learned]:
 def _stepped(
     lessons: Lessons,
     learned: Learned,
-    images: Shown,
+    images: Images,
     batch: Batch,
     believed: Bool[Array, " B"] | None,
 ) -> Learned:
