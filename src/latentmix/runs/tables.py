@@ -235,11 +235,13 @@ def _write_umap(means: np.ndarray, path: Path) -> None:
     """Place the rows of the latent map by UMAP, where the extra is installed."""
     if find_spec("umap") is None or len(means) < FEWEST_OF_UMAP:
         return
-    import umap  # noqa: PLC0415  # an extra, and slow to import
-
     with warnings.catch_warnings():
+        # It asks for Tensorflow, which is of no use here.
+        warnings.simplefilter("ignore", ImportWarning)
         # That a seed leaves one thread is what a run asks for: the same bits again.
         warnings.simplefilter("ignore", UserWarning)
+        import umap  # noqa: PLC0415  # an extra, and slow to import
+
         places = umap.UMAP(random_state=0).fit_transform(means[:MOST_POINTS])
     write_csv(path, ("x", "y"), ((f"{x:.4f}", f"{y:.4f}") for x, y in places))
 
