@@ -72,9 +72,11 @@ ROWS_WITHOUT_LANCZOS: Final = 1000
 # Eigenvectors that Lanczos is asked for to learn whether it has missed any.
 VECTORS_TO_ASK_FOR: Final = 4
 
-# Lanczos' relative tolerance: k-means does not see the digits beyond. Whether any vector was missed
-# shows before that, where the smallest eigenvalue found is further from 1, the largest there is.
+# Lanczos' relative tolerance: k-means does not see the digits beyond.
 EIGENVALUE_TOLERANCE: Final = 1e-4
+
+# Whether it missed a vector is asked to this share of what lies between the smallest eigenvalue
+# found and 1, the largest there is.
 GLANCE: Final = 0.2
 
 # Eigenvalues, ascending, and eigenvectors: (C,) and (N, C).
@@ -300,6 +302,7 @@ def _leading(
     again, from elsewhere, on the matrix without what was found, until that has nothing larger.
     """
     values, vectors = _lanczos(matrix, n_vectors, start)
+    n_more = min(n_vectors, VECTORS_TO_ASK_FOR)
     while True:
 
         def without(x: np.ndarray, U: np.ndarray = vectors, found: np.ndarray = values) -> Any:
@@ -311,8 +314,7 @@ def _leading(
         if len(values) == n_vectors:
             least = values[0] + EIGENVALUE_TOLERANCE
             glance = max(GLANCE * (1 - values[0]), EIGENVALUE_TOLERANCE)
-        for tolerance in (glance, EIGENVALUE_TOLERANCE):
-            n_more = min(n_vectors, VECTORS_TO_ASK_FOR)
+        for tolerance in sorted({glance, EIGENVALUE_TOLERANCE}, reverse=True):
             more, theirs = _lanczos(rest, n_more, start, tolerance)
             larger = more > least
             if not larger.any():
