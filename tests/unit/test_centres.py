@@ -208,6 +208,21 @@ def test_one_centre_is_the_mean(crew):
     assert not found.components.any()
 
 
+def test_lanes_that_blas_discards_raise_no_warning():
+    # For one row of three columns and three centres, OpenBLAS's AVX-512 product reads what lies
+    # behind its buffer on the stack: here signalling NaNs, left by an earlier product.
+    nans = np.full(400, 0x7FA00001, np.uint32).view(np.float32)[::2]
+    row, chosen = np.random.RandomState(0).randn(1, 3), np.eye(3)
+    with crew_of(1) as crew:
+        rows = nearest.ReadyRows(row, crew)
+        factors, _ = rows.coefficients(chosen)
+        space = nearest.Workspace()
+        with np.errstate(all="ignore"):
+            np.dot(np.ones((7, 200), np.float32), nans)
+        distances = space.distances(rows, np.arange(1), factors)
+    np.testing.assert_allclose(distances.T * rows.unit**2, squares(row, chosen), rtol=1e-5)
+
+
 @pytest.mark.usefixtures("block_size")
 def test_as_many_centres_as_rows_are_the_rows(crew):
     x = blobs(60, 3, 2)

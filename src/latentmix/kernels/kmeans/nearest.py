@@ -128,7 +128,11 @@ class Workspace:
     def distances(
         self, rows: ReadyRows, positions: np.ndarray | slice, coefficients: np.ndarray
     ) -> Float[np.ndarray, "K B"]:
-        """Return squared distances from all centres, in the rows' unit."""
+        """Return squared distances from all centres, in the rows' unit.
+
+        Of finite rows and centres, which these are, no product is invalid. NumPy says so all the
+        same where OpenBLAS reads more of its own memory than it needs and discards the answer.
+        """
         if isinstance(positions, slice):
             features = rows.features[positions]
         else:
@@ -136,7 +140,8 @@ class Workspace:
             self._features, features = _room(self._features, shape)
             rows.features.take(positions, axis=0, out=features, mode="clip")
         self._table, table = _room(self._table, (len(coefficients), len(features)))
-        return np.dot(coefficients, features.T, out=table)
+        with np.errstate(invalid="ignore"):
+            return np.dot(coefficients, features.T, out=table)
 
     def first(self, table: np.ndarray, values: np.ndarray) -> Int[np.ndarray, " B"]:
         """Return the first row of a table (K, B) that holds each column's value."""
