@@ -149,5 +149,5 @@ def test_a_run_that_fails_is_said_and_the_others_are_kept(latentmix, shapes_file
     assert (code, len(err)) == (70, 1)
     assert "1 run failed" in err[0]
     assert "the peer is out of order" in err[0]
-    assert any("failed: fails ended with code 1" in line for line in said)
+    assert any("failed: fails.py ended with code 1" in line for line in said)
     assert [one.method for one in read_rows(out / "rows.csv")] == ["kmeans:n_init=1"]

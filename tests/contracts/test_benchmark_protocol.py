@@ -377,17 +377,42 @@ def test_a_script_of_another_interpreter_is_a_method(shapes_file, tmp_path):
     asked = asked_for(out, f"{script},{script}:add=9", shapes_file, peer_python=sys.executable)
     outcome = execute(asked, quiet)
     first = outcome.rows[0]
-    assert (first.method, first.fit_seconds, first.versions) == ("halves", 0.25, "peer 1.0")
+    assert (first.method, first.fit_seconds, first.versions) == ("halves.py", 0.25, "peer 1.0")
     assert (first.nll, first.peak_memory) == (None, None)
     assert first.accuracy > 1 / 3
-    assert all("halves:add=9" in failure for failure in outcome.failures)
+    assert all("halves.py:add=9" in failure for failure in outcome.failures)
     assert all("whole numbers from 0 to 2" in failure for failure in outcome.failures)
     with pytest.raises(ParameterError, match="--peer-python"):
         execute(asked_for(out, str(script), shapes_file), quiet)
     script.write_text(PEER.replace("0.25", "0.5"))
-    with pytest.raises(MissingError, match="cannot be run as an interpreter"):
-        execute(asked_for(out, str(script), shapes_file, peer_python="nowhere/python"), quiet)
     assert execute(asked, quiet).rows[-1].fit_seconds == 0.5, "another script is another method"
+
+
+def test_a_script_that_nothing_can_run_is_refused_before_other_methods_are_fitted(
+    shapes_file, tmp_path
+):
+    script = tmp_path / "halves.py"
+    script.write_text(PEER)
+    out = tmp_path / "out"
+    asked = asked_for(out, f"kmeans,{script}", shapes_file, peer_python="nowhere/python")
+    with pytest.raises(MissingError, match="cannot be run as an interpreter"):
+        execute(asked, quiet)
+    assert not out.exists()
+
+
+def test_a_script_stands_beside_the_method_whose_name_it_bears(shapes_file, tmp_path):
+    script = tmp_path / "kmeans.py"
+    script.write_text(PEER)
+    asked = asked_for(tmp_path / "out", f"kmeans,{script}", shapes_file, peer_python=sys.executable)
+    outcome = execute(asked, quiet)
+    assert {row.method for row in outcome.rows} == {"kmeans", "kmeans.py"}
+    assert not outcome.failures
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "kmeans.py"
+    twin.write_text(PEER)
+    both = asked_for(tmp_path / "two", f"{script},{twin}", shapes_file, peer_python=sys.executable)
+    with pytest.raises(ParameterError, match=r"Two scripts are called 'kmeans\.py'"):
+        execute(both, quiet)
 
 
 def test_every_run_says_what_proves_it(shapes_file, tmp_path):

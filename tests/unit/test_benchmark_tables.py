@@ -117,6 +117,15 @@ def test_a_summary_has_a_line_a_method_and_keeps_the_groups_apart(tmp_path):
     assert len((tmp_path / "summary.csv").read_text().splitlines()) == 4
 
 
+def test_nats_of_two_kinds_have_no_mean():
+    rows = [
+        replace(ROW, nll=10.0, density="bound"),
+        replace(ROW, seed=1, nll=100.0, density="cross entropy"),
+    ]
+    (found,) = summarise(rows)
+    assert (found.scores["nll"], found.density) == (None, "")
+
+
 def test_seeds_under_other_conditions_are_marked(tmp_path):
     rows = [
         ROW,

@@ -210,6 +210,14 @@ def _ask(fit: Fit, folder: Path, peer_python: str | None) -> None:
         raise RunFailedError(f"{fit.plan.label} {how}, saying: {last[:300]}")
 
 
+def no_interpreter(python: str, why: str | None) -> MissingError:
+    """Return the error that a python which is to run scripts cannot be run."""
+    return MissingError(
+        f"{python} cannot be run as an interpreter: {why}. Give --peer-python the path of the "
+        "python that has the peers' packages."
+    )
+
+
 def run_process(command: Sequence[str], log: Path) -> int:
     """Run a command, what it prints going to a file, and return its exit code.
 
@@ -227,10 +235,7 @@ def run_process(command: Sequence[str], log: Path) -> int:
                 command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT
             )
         except OSError as error:
-            raise MissingError(
-                f"{command[0]} cannot be run as an interpreter: {error.strerror}. Give "
-                "--peer-python the path of the python that has the peers' packages."
-            ) from error
+            raise no_interpreter(command[0], error.strerror) from error
     try:
         return process.wait()
     except BaseException:

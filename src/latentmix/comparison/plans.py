@@ -170,7 +170,8 @@ def _plan_of_script(spec: Spec, n_classes: int) -> Plan:
         "script_sha256": hashlib.sha256(content).hexdigest(),
         "settings": settings,
     }
-    label = replace(spec, name=path.stem).label
+    # With its ending, so that a script is not taken for the method whose name it bears.
+    label = replace(spec, name=path.name).label
     return Plan(label, n_components, record, path.absolute())
 
 

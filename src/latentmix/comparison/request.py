@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentmix.comparison.fits import no_interpreter
 from latentmix.comparison.plans import plan_of
 from latentmix.comparison.specs import Choice, Spec, read_choice, read_specs, separated
 from latentmix.data import dataset_names, name_of
@@ -87,25 +89,38 @@ def request_of(  # noqa: PLR0913  # a parameter for each option of the command
     )
 
 
+def _check_scripts(scripts: set[Path], peer_python: str | None) -> None:
+    names = [script.name for script in scripts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ParameterError(
+                f"Two scripts are called {name!r}, and a table would mix them. Expected names "
+                "that differ; rename a file."
+            )
+    if peer_python is None:
+        raise ParameterError(
+            f"{names[0]} is a script, and nothing says which python runs it. Give --peer-python "
+            "the path of one that has its packages."
+        )
+    if shutil.which(peer_python) is None:
+        raise no_interpreter(peer_python, "no such program")
+
+
 def check(request: Request) -> None:
     """Refuse what can be known to fail before anything is run.
 
     Raises
     ------
     ParameterError, MissingError
-        For an unknown method, setting or data set, or a script that nothing runs.
+        For an unknown method, setting or data set, or a script that nothing can run.
     """
     choices = [*request.tuned, *request.selected]
     specs = [*request.methods, *(spec for choice in choices for spec in choice.alternatives)]
     if not specs or not request.data:
         raise ParameterError("Nothing is to be compared. Expected methods and data sets.")
-    for spec in specs:
-        plan = plan_of(spec, n_classes=2)
-        if plan.script is not None and request.peer_python is None:
-            raise ParameterError(
-                f"{spec.label} is a script, and nothing says which python runs it. Give "
-                "--peer-python the path of one that has its packages."
-            )
+    scripts = {script for spec in specs if (script := plan_of(spec, n_classes=2).script)}
+    if scripts:
+        _check_scripts(scripts, request.peer_python)
     for data in request.data:
         if data not in dataset_names() and not Path(data).expanduser().exists():
             Source(data).read(request.reading)  # which says what is known

@@ -192,10 +192,12 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
 def _summary(rows: Sequence[Row]) -> Summary:
     first = rows[0]
     ends = sorted({row.n_components for row in rows})
+    densities = {row.density for row in rows}
     scores: dict[str, Spread | None] = {}
     for name, score in SCORES.items():
         values = [getattr(row, name) for row in rows]
-        known = None not in values
+        # Nats of one kind and of another have no mean.
+        known = None not in values and not (name == "nll" and len(densities) > 1)
         scores[name] = spread_of(values, highest_is_best=score.highest_is_best) if known else None
     return Summary(
         first.group,
@@ -205,7 +207,7 @@ def _summary(rows: Sequence[Row]) -> Summary:
         len(rows),
         max(row.naming_labels for row in rows),
         max(row.tuning_labels for row in rows),
-        first.density,
+        first.density if len(densities) == 1 else "",
         len({_conditions(row) for row in rows}) > 1,
         scores,
     )
