@@ -175,6 +175,7 @@ def test_rows_are_warped_where_they_have_a_shape_and_there_are_warps(fitted):
     shapeless = unfitted(image_shape=None).fit(X)
     assert not np.array_equal(model.latents_, shapeless.latents_)
     same(unfitted(warps=None).fit(X), shapeless)
+    same(unfitted(warps=np.zeros(6)).fit(X), shapeless)
 
 
 def test_a_refinement_alone_is_enough():

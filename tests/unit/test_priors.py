@@ -1,5 +1,6 @@
 """The mixture as a prior: its densities are the mixture's, its divergence the definition's."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from sklearn.mixture import GaussianMixture as Peer
 from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 
 from latentmix.estimators import GaussianMixture, Refinement
+from latentmix.estimators.rounds import Found
 from latentmix.estimators.teacher import groups_of, moments_of, targets_of
 from latentmix.kernels.elbo import reparameterise
 from latentmix.models.posteriors import Posterior
@@ -38,6 +40,16 @@ def test_densities_and_responsibilities_are_the_mixtures(mixture):
     np.testing.assert_allclose(log_joint, expected, rtol=1e-4, atol=1e-4)
     answer = np.exp(prior.log_responsibilities(jnp.asarray(z, jnp.float32)))
     np.testing.assert_allclose(answer, peer.predict_proba(z), atol=1e-4)
+
+
+def test_the_estimator_of_its_numbers_answers_the_same(mixture):
+    z = 3 * np.random.RandomState(1).randn(50, L)
+    prior, latents = MixturePrior(*mixture), jnp.asarray(z, jnp.float32)
+    model = Found.of(prior, None).as_mixture(GaussianMixture(K, covariance_type="diag"), z)
+    expected = jax.nn.logsumexp(prior.log_joint(latents), axis=1)
+    np.testing.assert_allclose(model.score_samples(z), expected, rtol=1e-4, atol=1e-4)
+    expected = np.exp(prior.log_responsibilities(latents))
+    np.testing.assert_allclose(model.predict_proba(z), expected, atol=1e-4)
 
 
 def test_a_component_of_no_width_is_given_some(mixture):

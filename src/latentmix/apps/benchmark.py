@@ -209,7 +209,7 @@ def _labels_used(group: str, summaries: Sequence[Summary]) -> str:
     naming = max(one.naming_labels for one in summaries)
     by = f"Named by {naming:,} validation labels." if naming else "No validation row has a label."
     if group != TUNED:
-        return f"<p>No label had a say in any fit or choice. {by}</p>"
+        return f"<p>No label had a say in a fit, or in a choice made here. {by}</p>"
     tuning = max(one.tuning_labels for one in summaries)
     return f"<p>Chosen for each seed by {tuning:,} validation labels. {by}</p>"
 

@@ -155,7 +155,8 @@ class Refinement(BaseEstimator):  # type: ignore[misc]  # scikit-learn carries n
                 f"warps={self.warps!r} holds {len(self.warps)} amounts. Expected "
                 f"{len(Warps._fields)}: {', '.join(Warps._fields)}."
             )
-        for name, amount in zip(Warps._fields, self.warps or (), strict=False):
+        amounts = () if self.warps is None else self.warps
+        for name, amount in zip(Warps._fields, amounts, strict=False):
             most = 1 if name == "stroke" else None
             check_number(f"warps' {name}", amount, least=0, most=most)
         if self.image_shape is not None and len(self.image_shape) not in (2, 3):

@@ -15,7 +15,7 @@ count, and mends what the last one got wrong. What is left at the end is one mod
 needed no more, and new rows are answered by encoder and mixture alone.
 
 With groups from EM in place of the graph's, one round, and no weight on them beyond the start, this
-is VaDE as it was published: the recipe `vade`.
+is VaDE with its authors' settings: the recipe `vade`, which says what differs.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def _told(
 
 def _warps(how: Refinement) -> Warps | None:
     """Return how far images are warped; None: rows are no images, or stay as they are."""
-    if how.image_shape is None or not how.warps:
+    if how.image_shape is None or how.warps is None:
         return None
     return Warps(*map(float, how.warps))
 
@@ -323,7 +323,7 @@ def _begun(
     vae: VAE, how: Refinement, rows: Rows, n_epochs: int, seed: int, prior: MixturePrior
 ) -> Training:
     """Return a round's training before its first step, in memory of its own."""
-    n_features = rows.shape[1]
+    n_features, warps = rows.shape[1], _warps(how)
     weight = how.agreement_weight
     rule = Rule(
         batch_size=min(int(vae.batch_size), len(rows)),
@@ -337,7 +337,7 @@ def _begun(
         clip_norm=None if vae.clip_norm is None else float(vae.clip_norm),
         most_shard_rows=most_shard_rows(rows),
         binarise=vae._preparation.draws_anew,
-        warps=_warps(how),
+        warps=warps if warps is not None and any(warps) else None,
         image_shape=None if how.image_shape is None else tuple(map(int, how.image_shape)),
         agreement_weight=n_features / FEATURES_PER_AGREEMENT if weight == "auto" else float(weight),
         sharpness_weight=float(how.sharpness_weight),

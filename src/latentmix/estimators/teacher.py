@@ -157,8 +157,9 @@ def by_class(
     Each class has the component that holds most of its labelled rows, one to one as far as there
     are as many (Kuhn 1955), and components left over are of the class they hold most of. A row's
     class is what its group is of, or what labels say that reach it along the graph: whichever is
-    right for more of the labelled rows, each judged by labels of the others. A labelled row has its
-    own. A row stays in its group if that is of its class.
+    right for more of the labelled rows. The graph says each row's by labels of others; groups have
+    their classes from all, which favours them where labels are few. A labelled row has its own. A
+    row stays in its group if that is of its class.
     """
     one_hot = np.eye(len(known.classes))[known.indices]
     counts = np.zeros((n_components, one_hot.shape[1]))

@@ -19,7 +19,8 @@ from latentmix.kernels.elbo import kl_to_standard_normal, log_normal
 from latentmix.models.blocks import map_blocks
 from latentmix.models.posteriors import Posterior
 
-# No variance of a component falls below this as it is learned, in squared latent units.
+# Added to the variances that a component begins with, in squared latent units: a group may have
+# none in a dimension that its rows share. What is learned from there on is free.
 LEAST_VARIANCE = 1e-3
 
 

@@ -317,7 +317,7 @@ def _held_out(training: Training, validation: Rows) -> Averages:
 def evaluate(training: Training, rows: Rows) -> Averages:
     """Return the held-out averages, at one fixed draw of z for each row."""
     network, rule = training.state.network, training.rule
-    # The weight of the epoch's last step: during a warm-up not yet the final one.
+    # The weight that the epoch has come to: during a warm-up not yet the final one.
     kl_weight = float(kl_weight_at(rule, jnp.asarray((training.epoch + 1) * rule.steps_per_epoch)))
     noise = jax.random.normal(training.keys.draws, (len(rows), rule.latent_dim), jnp.float32)
     terms = inference.terms(network, rows, np.asarray(noise))
