@@ -1,10 +1,14 @@
 """The page "how we measure" has a command for every benchmark, and its files and links exist."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from latentmix.comparison.plans import sha256_of_record
+from latentmix.comparison.table import read_rows
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-we-measure.md"
@@ -65,3 +69,10 @@ def test_the_page_links_the_result_of_every_command_that_writes_one():
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)[^)]*\)", TEXT))
 def test_every_link_leads_somewhere(target):
     assert "://" in target or (PAGE.parent / target).exists()
+
+
+def test_every_row_of_the_table_of_methods_has_its_recipe():
+    results = ROOT / "benchmarks" / "results"
+    methods = json.loads((results / "clustering.json").read_text(encoding="utf-8"))
+    hashes = {row.method_sha256 for row in read_rows(results / "clustering.csv")}
+    assert {sha256_of_record(method) for method in methods.values()} == set(methods) == hashes

@@ -18,7 +18,7 @@ from latentmix.comparison import execute as driver
 from latentmix.comparison import fits, worker
 from latentmix.comparison.execute import execute
 from latentmix.comparison.methods import METHODS
-from latentmix.comparison.plans import FromRecipe
+from latentmix.comparison.plans import FromRecipe, sha256_of_record
 from latentmix.comparison.protocol import (
     PARTS,
     ScoringLabels,
@@ -421,6 +421,9 @@ def test_every_run_says_what_proves_it(shapes_file, tmp_path):
     (fit,) = (out / "fits").glob("*seed0*")
     record = json.loads((fit / "fit.json").read_text())
     assert record["predictions_sha256"] == row.predictions_sha256
+    methods = json.loads((out / "methods.json").read_text())
+    assert methods == {row.method_sha256: record["method"]}
+    assert sha256_of_record(record["method"]) == row.method_sha256
     assert record["rows_sha256"]["train"] == row.train_sha256
     with np.load(fit / "answer.npz") as answer:
         kept = sealed(answer["validation"], answer["test"], 3)

@@ -52,6 +52,7 @@ ROW = Row(
     versions="latentmix 0.1.0, python 3.11",
     machine="Linux",
 )
+METHOD = {"kind": "method", "name": "kmeans", "settings": {"n_init": 10}}
 
 
 def test_a_spread_is_that_of_a_sample_and_its_ends_go_by_what_is_better():
@@ -72,9 +73,10 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         replace(ROW, group=TUNED, chosen='a "b", c', peak_memory=None),
     ]
     for row in rows:
-        file.put(row)
+        file.put(row, METHOD)
     assert read_rows(tmp_path / "rows.csv") == rows
     assert RowFile(tmp_path / "rows.csv").holds("r")
+    assert RowFile(tmp_path / "rows.csv").methods == {ROW.method_sha256: METHOD}
     assert not file.holds("another")
 
 
@@ -82,11 +84,21 @@ def test_a_later_run_takes_the_place_of_the_same_method_data_and_seed(tmp_path):
     file = RowFile(tmp_path / "rows.csv")
     later = replace(ROW, accuracy=0.9, request_sha256="later")
     for row in (ROW, replace(ROW, seed=1), later):
-        file.put(row)
+        file.put(row, METHOD)
     assert sorted(file.rows, key=lambda row: row.seed) == [later, replace(ROW, seed=1)]
 
 
+def test_methods_are_kept_as_long_as_a_row_is_of_them(tmp_path):
+    for method_sha256 in ("old", "new"):
+        file = RowFile(tmp_path / "rows.csv")
+        file.put(replace(ROW, method_sha256=method_sha256), METHOD)
+        assert RowFile(tmp_path / "rows.csv").methods == {method_sha256: METHOD}
+
+
 def test_a_table_of_something_else_is_refused(tmp_path):
+    (tmp_path / "methods.json").write_text("[1]")
+    with pytest.raises(IntegrityError, match="no table of methods"):
+        RowFile(tmp_path / "rows.csv")
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
     with pytest.raises(IntegrityError, match="no table of runs"):
         read_rows(tmp_path / "rows.csv")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from latentmix.errors import IntegrityError
-from latentmix.storage.files import write_bytes, write_csv
+from latentmix.storage.files import write_bytes, write_csv, write_json
 
 UNSUPERVISED, TUNED = "unsupervised", "validation-tuned"
 
@@ -61,19 +62,27 @@ class Row:
 
 
 class RowFile:
-    """``rows.csv``, written whole after every run."""
+    """``rows.csv``, written whole after every run, and ``methods.json`` beside it.
+
+    A row has its method's hash; `methods` has, for each such hash, all settings or the recipe.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._path_of_methods = path, path.with_name("methods.json")
         self.rows = read_rows(path)
+        self.methods = _read_methods(self._path_of_methods)
 
     def holds(self, request_sha256: str) -> bool:
         """Tell whether this very run is there."""
         return any(row.request_sha256 == request_sha256 for row in self.rows)
 
-    def put(self, row: Row) -> None:
-        """Add a run, in the place of one of the same method, data and seed."""
+    def put(self, row: Row, method: Mapping[str, Any]) -> None:
+        """Add a run and its method, in the place of one of the same method, data and seed."""
         self.rows = [other for other in self.rows if other.key != row.key] + [row]
+        borne = {one.method_sha256 for one in self.rows}
+        methods = {**self.methods, row.method_sha256: method}
+        self.methods = {sha256: methods[sha256] for sha256 in methods if sha256 in borne}
+        write_json(self._path_of_methods, self.methods)
         names = [one.name for one in fields(Row)]
         lines = (
             ["" if value is None else value for value in asdict(each).values()]
@@ -99,6 +108,17 @@ def read_rows(path: Path) -> list[Row]:
         raise IntegrityError(
             f"{path} is no table of runs that this version reads ({error}). Choose another folder "
             "with --out, or remove that one."
+        ) from error
+
+
+def _read_methods(path: Path) -> dict[str, Mapping[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"{path} is no table of methods ({error}). Remove it: runs write it again."
         ) from error
 
 
