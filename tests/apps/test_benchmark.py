@@ -107,7 +107,7 @@ def test_a_table_with_a_label_column_is_compared_and_has_densities(latentmix, tm
 
 def test_a_page_says_names_as_text(tmp_path):
     file = RowFile(tmp_path / "rows.csv")
-    file.put(row(method="<script>alert(1)</script>"), {})
+    file.put(row(method="<script>alert(1)</script>"))
     write_page(tmp_path)
     assert "<script>" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 

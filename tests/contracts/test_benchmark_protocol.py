@@ -424,6 +424,9 @@ def test_every_run_says_what_proves_it(shapes_file, tmp_path):
     methods = json.loads((out / "methods.json").read_text())
     assert methods == {row.method_sha256: record["method"]}
     assert sha256_of_record(record["method"]) == row.method_sha256
+    (out / "methods.json").unlink()
+    execute(asked_for(out, "kmeans", shapes_file), quiet)
+    assert json.loads((out / "methods.json").read_text()) == methods, "rows are there already"
     assert record["rows_sha256"]["train"] == row.train_sha256
     with np.load(fit / "answer.npz") as answer:
         kept = sealed(answer["validation"], answer["test"], 3)

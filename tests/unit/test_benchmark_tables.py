@@ -73,10 +73,9 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         replace(ROW, group=TUNED, chosen='a "b", c', peak_memory=None),
     ]
     for row in rows:
-        file.put(row, METHOD)
+        file.put(row)
     assert read_rows(tmp_path / "rows.csv") == rows
     assert RowFile(tmp_path / "rows.csv").holds("r")
-    assert RowFile(tmp_path / "rows.csv").methods == {ROW.method_sha256: METHOD}
     assert not file.holds("another")
 
 
@@ -84,14 +83,15 @@ def test_a_later_run_takes_the_place_of_the_same_method_data_and_seed(tmp_path):
     file = RowFile(tmp_path / "rows.csv")
     later = replace(ROW, accuracy=0.9, request_sha256="later")
     for row in (ROW, replace(ROW, seed=1), later):
-        file.put(row, METHOD)
+        file.put(row)
     assert sorted(file.rows, key=lambda row: row.seed) == [later, replace(ROW, seed=1)]
 
 
 def test_methods_are_kept_as_long_as_a_row_is_of_them(tmp_path):
     for method_sha256 in ("old", "new"):
         file = RowFile(tmp_path / "rows.csv")
-        file.put(replace(ROW, method_sha256=method_sha256), METHOD)
+        file.put(replace(ROW, method_sha256=method_sha256))
+        file.keep_methods({method_sha256: METHOD, "not chosen": METHOD})
         assert RowFile(tmp_path / "rows.csv").methods == {method_sha256: METHOD}
 
 

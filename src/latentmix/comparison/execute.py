@@ -8,7 +8,7 @@ in the same folder.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,15 +153,18 @@ def _carried_out(
     run: _Run, scorer: Scorer, request: Request, outcome: Outcome, file: RowFile
 ) -> str:
     """Carry out a run if it is not there, keep its row, and return what became of it."""
+    methods = {fit.plan.sha256: fit.plan.record for fit in run.fits}
     if file.holds(run.sha256):
+        file.keep_methods(methods)
         return "there already"
     try:
-        row, method = _row(run, scorer, request)
+        row = _row(run, scorer, request)
     except RunFailedError as error:
         where = f"{run.fits[0].rows.name}, seed {run.seed}"
         outcome.failures.append(f"{str(error).rstrip('.')} (on {where})")
         return f"failed: {error}"
-    file.put(row, method)
+    file.put(row)
+    file.keep_methods(methods)
     chosen = f"{row.chosen}, " if row.chosen else ""
     return f"{chosen}accuracy {row.accuracy:.3f}, {row.fit_seconds:.1f} s"
 
@@ -188,8 +191,8 @@ def _fit(plan: Plan, rows: RowFiles, seed: int, request: Request) -> Fit:
     return Fit(plan, rows, seed, request.reading.data.unit_interval)
 
 
-def _row(run: _Run, scorer: Scorer, request: Request) -> tuple[Row, Mapping[str, Any]]:
-    """Carry out a run's fits, choose among them if there are several, score one; and its method.
+def _row(run: _Run, scorer: Scorer, request: Request) -> Row:
+    """Carry out a run's fits, choose among them if there are several, and score one.
 
     Every prediction is made and hashed before a label is looked at; the choice is given the
     validation labels alone; one fit's test rows are scored, once.
@@ -198,7 +201,7 @@ def _row(run: _Run, scorer: Scorer, request: Request) -> tuple[Row, Mapping[str,
     at, tuned = _chosen(run, answers, scorer.validation), run.criterion == BY_LABELS
     fit, answer = run.fits[at], answers[at]
     scores = scorer.score(run.sha256, answer.predictions)
-    row = Row(
+    return Row(
         group=TUNED if tuned else UNSUPERVISED,
         method=run.label,
         data=fit.rows.name,
@@ -223,7 +226,6 @@ def _row(run: _Run, scorer: Scorer, request: Request) -> tuple[Row, Mapping[str,
         machine=answer.machine,
         **_cost(answers),
     )
-    return row, fit.plan.record
 
 
 def _chosen(run: _Run, answers: Sequence[Answer], labels: ValidationLabels) -> int:

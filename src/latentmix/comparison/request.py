@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def request_of(  # noqa: PLR0913  # a parameter for each option of the command
     )
 
 
-def _check_scripts(scripts: set[Path], peer_python: str | None) -> None:
+def _check_scripts(scripts: Sequence[Path], peer_python: str | None) -> None:
     names = [script.name for script in scripts]
     for name in names:
         if names.count(name) > 1:
@@ -102,8 +102,10 @@ def _check_scripts(scripts: set[Path], peer_python: str | None) -> None:
             f"{names[0]} is a script, and nothing says which python runs it. Give --peer-python "
             "the path of one that has its packages."
         )
-    if shutil.which(peer_python) is None:
-        raise no_interpreter(peer_python, "no such program")
+    try:
+        subprocess.run([peer_python, "--version"], capture_output=True, check=False)
+    except OSError as error:
+        raise no_interpreter(peer_python, error.strerror) from error
 
 
 def check(request: Request) -> None:
@@ -118,9 +120,10 @@ def check(request: Request) -> None:
     specs = [*request.methods, *(spec for choice in choices for spec in choice.alternatives)]
     if not specs or not request.data:
         raise ParameterError("Nothing is to be compared. Expected methods and data sets.")
-    scripts = {script for spec in specs if (script := plan_of(spec, n_classes=2).script)}
+    plans = [plan_of(spec, n_classes=2) for spec in specs]
+    scripts = dict.fromkeys(plan.script.resolve() for plan in plans if plan.script is not None)
     if scripts:
-        _check_scripts(scripts, request.peer_python)
+        _check_scripts(list(scripts), request.peer_python)
     for data in request.data:
         if data not in dataset_names() and not Path(data).expanduser().exists():
             Source(data).read(request.reading)  # which says what is known

@@ -76,19 +76,24 @@ class RowFile:
         """Tell whether this very run is there."""
         return any(row.request_sha256 == request_sha256 for row in self.rows)
 
-    def put(self, row: Row, method: Mapping[str, Any]) -> None:
-        """Add a run and its method, in the place of one of the same method, data and seed."""
+    def put(self, row: Row) -> None:
+        """Add a run, in the place of one of the same method, data and seed."""
         self.rows = [other for other in self.rows if other.key != row.key] + [row]
-        borne = {one.method_sha256 for one in self.rows}
-        methods = {**self.methods, row.method_sha256: method}
-        self.methods = {sha256: methods[sha256] for sha256 in methods if sha256 in borne}
-        write_json(self._path_of_methods, self.methods)
         names = [one.name for one in fields(Row)]
         lines = (
             ["" if value is None else value for value in asdict(each).values()]
             for each in self.rows
         )
         write_csv(self.path, names, lines)
+
+    def keep_methods(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add methods by their hashes, and keep those that a row is of."""
+        borne = {row.method_sha256 for row in self.rows}
+        known = {**self.methods, **methods}
+        kept = {sha256: known[sha256] for sha256 in known if sha256 in borne}
+        if kept != self.methods:
+            self.methods = kept
+            write_json(self._path_of_methods, kept)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -1,8 +1,8 @@
 """p(z): what is thought of the latents before an image is seen. One class each.
 
 Under `StandardNormal` a VAE is the usual one. Under `MixturePrior` it is p(x, z, k), the mixture
-learned with the network (Jiang et al. 2017, "Variational deep embedding", but for their second
-Monte Carlo sum: log p(z) is in closed form here).
+learned with the network (Jiang et al. 2017, "Variational deep embedding"; their divergence weighs
+closed forms by p(k|z) at draws, ours is log q(z|x) - log p(z) at the draw, all k summed).
 """
 
 from __future__ import annotations
