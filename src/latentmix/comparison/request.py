@@ -89,18 +89,21 @@ def request_of(  # noqa: PLR0913  # a parameter for each option of the command
     )
 
 
-def _check_scripts(scripts: Sequence[Path], peer_python: str | None) -> None:
-    names = [script.name for script in scripts]
+def _check_names(names: Sequence[str], kind: str, what: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ParameterError(
-                f"Two scripts are called {name!r}, and a table would mix them. Expected names "
-                "that differ; rename a file."
+                f"Two {kind} are called {name!r}, and a table would mix them. Expected names that "
+                f"differ; rename {what}."
             )
+
+
+def _check_scripts(scripts: Sequence[Path], peer_python: str | None) -> None:
+    _check_names([script.name for script in scripts], "scripts", "a file")
     if peer_python is None:
         raise ParameterError(
-            f"{names[0]} is a script, and nothing says which python runs it. Give --peer-python "
-            "the path of one that has its packages."
+            f"{scripts[0].name} is a script, and nothing says which python runs it. Give "
+            "--peer-python the path of one that has its packages."
         )
     try:
         subprocess.run([peer_python, "--version"], capture_output=True, check=False)
@@ -127,10 +130,4 @@ def check(request: Request) -> None:
     for data in request.data:
         if data not in dataset_names() and not Path(data).expanduser().exists():
             Source(data).read(request.reading)  # which says what is known
-    names = [name_of(data) for data in request.data]
-    for name in names:
-        if names.count(name) > 1:
-            raise ParameterError(
-                f"Two data sets are called {name!r}, and a table would mix them. Expected names "
-                "that differ; rename a file or folder."
-            )
+    _check_names([name_of(data) for data in request.data], "data sets", "a file or folder")

@@ -282,7 +282,7 @@ def _told(
 
 
 def _warps(how: Refinement) -> Warps | None:
-    """Return how far images are warped; None: rows are no images, or stay as they are."""
+    """Return how far images are warped; None: rows are no images, or no warps are asked for."""
     if how.image_shape is None or how.warps is None:
         return None
     return Warps(*map(float, how.warps))
